@@ -1,0 +1,56 @@
+#include "daemon/base/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace facet {
+
+Result<MappedFile> MappedFile::open(const std::string& path) {
+  // O_NONBLOCK: opening a FIFO that nobody writes must fail below, not hang.
+  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) {
+    return Error{errno == ENOENT ? FACET_NOT_FOUND : FACET_IO, path + ": " + std::strerror(errno)};
+  }
+  struct stat info;
+  if (::fstat(fd, &info) != 0) {
+    int saved = errno;
+    ::close(fd);
+    return Error{FACET_IO, path + ": " + std::strerror(saved)};
+  }
+  if (!S_ISREG(info.st_mode) || info.st_size == 0) {
+    ::close(fd);
+    return Error{FACET_MALFORMED, path + ": " + (S_ISREG(info.st_mode) ? "is empty" : "is not a regular file")};
+  }
+  void* data = ::mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_SHARED, fd, 0);
+  int saved = errno;
+  ::close(fd);
+  if (data == MAP_FAILED) return Error{FACET_IO, path + ": " + std::strerror(saved)};
+  MappedFile file;
+  file.path_ = path;
+  file.data_ = static_cast<const std::byte*>(data);
+  file.size_ = static_cast<size_t>(info.st_size);
+  return file;
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+}  // namespace facet

@@ -1,0 +1,37 @@
+// A file mapped read-only and shared: its pages belong to the kernel's file cache, and every process that maps the same
+// file shares them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "daemon/base/result.h"
+
+namespace facet {
+
+// Owns one mapping. Movable; spans taken from bytes() stay valid across a move and until the owner is destroyed.
+// Thread-compatible: const calls may run at the same time.
+class MappedFile {
+ public:
+  // Maps a regular file whole. not_found if there is none; io with the system's text otherwise; malformed if it is
+  // empty or not a regular file. A file that another process cuts short later raises SIGBUS on access: models are
+  // replaced by rename, never rewritten in place.
+  static Result<MappedFile> open(const std::string& path);
+
+  MappedFile() = default;
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace facet
