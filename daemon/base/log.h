@@ -1,5 +1,5 @@
-// The process's log: one line an event on standard error, with the level that systemd reads ("<4>...") when standard
-// error is the journal. Thread-safe. A message names the thing it is about.
+// The process's log: one line an event on standard error, with the level that systemd reads ("<4>...") when
+// standard error is the journal. Thread-safe. A message names the thing it is about.
 #pragma once
 
 #include <string_view>
@@ -14,9 +14,17 @@ void start(std::string_view name, Level least);
 Level level_of(std::string_view name);
 
 void write(Level level, std::string_view message);
-inline void debug(std::string_view message) { write(Level::kDebug, message); }
-inline void info(std::string_view message) { write(Level::kInfo, message); }
-inline void warning(std::string_view message) { write(Level::kWarning, message); }
-inline void error(std::string_view message) { write(Level::kError, message); }
+inline void debug(std::string_view message) {
+  write(Level::kDebug, message);
+}
+inline void info(std::string_view message) {
+  write(Level::kInfo, message);
+}
+inline void warning(std::string_view message) {
+  write(Level::kWarning, message);
+}
+inline void error(std::string_view message) {
+  write(Level::kError, message);
+}
 
 }  // namespace facet::log

@@ -24,7 +24,8 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
   }
   if (!S_ISREG(info.st_mode) || info.st_size == 0) {
     ::close(fd);
-    return Error{FACET_MALFORMED, path + ": " + (S_ISREG(info.st_mode) ? "is empty" : "is not a regular file")};
+    return Error{FACET_MALFORMED,
+                 path + ": " + (S_ISREG(info.st_mode) ? "is empty" : "is not a regular file")};
   }
   void* data = ::mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_SHARED, fd, 0);
   int saved = errno;

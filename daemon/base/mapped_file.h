@@ -1,5 +1,5 @@
-// A file mapped read-only and shared: its pages belong to the kernel's file cache, and every process that maps the same
-// file shares them.
+// A file mapped read-only and shared: its pages belong to the kernel's file cache, and every process that
+// maps the same file shares them.
 #pragma once
 
 #include <cstddef>
@@ -11,13 +11,13 @@
 
 namespace facet {
 
-// Owns one mapping. Movable; spans taken from bytes() stay valid across a move and until the owner is destroyed.
-// Thread-compatible: const calls may run at the same time.
+// Owns one mapping. Movable; spans taken from bytes() stay valid across a move and until the owner is
+// destroyed. Thread-compatible: const calls may run at the same time.
 class MappedFile {
  public:
-  // Maps a regular file whole. not_found if there is none; io with the system's text otherwise; malformed if it is
-  // empty or not a regular file. A file that another process cuts short later raises SIGBUS on access: models are
-  // replaced by rename, never rewritten in place.
+  // Maps a regular file whole. not_found if there is none; io with the system's text otherwise; malformed if
+  // it is empty or not a regular file. A file that another process cuts short later raises SIGBUS on access:
+  // models are replaced by rename, never rewritten in place.
   static Result<MappedFile> open(const std::string& path);
 
   MappedFile() = default;

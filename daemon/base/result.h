@@ -1,8 +1,9 @@
 // Result<T>: a value, or the reason why there is none.
 //
-// An *outcome* that a caller must handle (invalid, not found, unsupported, exhausted, cancelled, malformed) travels as
-// a Result. A bug, memory running out or a lost device is an exception instead, and is caught only where a request, a
-// step, a message or main ends. The reasons are the codes of facet/status.h, which the wire and the C API share.
+// An *outcome* that a caller must handle (invalid, not found, unsupported, exhausted, cancelled, malformed)
+// travels as a Result. A bug, memory running out or a lost device is an exception instead, and is caught only
+// where a request, a step, a message or main ends. The reasons are the codes of facet/status.h, which the
+// wire and the C API share.
 #pragma once
 
 #include <facet/status.h>
@@ -66,16 +67,17 @@ class [[nodiscard]] Result<void> {
 
 }  // namespace facet
 
-// Evaluates `expression`, a Result; returns its error from the enclosing function, or moves its value into `target`.
+// Evaluates `expression`, a Result; returns its error from the enclosing function, or moves its value into
+// `target`.
 #define FACET_TRY_NAME2(line) facet_try_##line
 #define FACET_TRY_NAME(line) FACET_TRY_NAME2(line)
-#define FACET_TRY(target, expression)                                                              \
-  auto FACET_TRY_NAME(__LINE__) = (expression);                                                    \
-  if (!FACET_TRY_NAME(__LINE__).ok()) return std::move(FACET_TRY_NAME(__LINE__)).error();          \
+#define FACET_TRY(target, expression)                                                     \
+  auto FACET_TRY_NAME(__LINE__) = (expression);                                           \
+  if (!FACET_TRY_NAME(__LINE__).ok()) return std::move(FACET_TRY_NAME(__LINE__)).error(); \
   target = std::move(FACET_TRY_NAME(__LINE__)).value()
 // The same for a Result<void>.
-#define FACET_CHECK(expression)                                                                    \
-  do {                                                                                             \
-    auto facet_check_result = (expression);                                                        \
-    if (!facet_check_result.ok()) return std::move(facet_check_result).error();                    \
+#define FACET_CHECK(expression)                                                 \
+  do {                                                                          \
+    auto facet_check_result = (expression);                                     \
+    if (!facet_check_result.ok()) return std::move(facet_check_result).error(); \
   } while (0)
