@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Makes the tiny models that tests read, or checks that they are there.
+
+    make_models.py [--check] FOLDER
+
+Every model is NAME.gguf in FOLDER: one for each data/NAME.json that says how it was made, and Gemma 3 in every other type
+that gguf-py can write. A model whose hash is right is left alone, so a second call takes a moment. --check makes nothing and
+exits 1 if a model is missing or differs. Making needs the packages of requirements.txt; checking needs nothing.
+"""
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+# Gemma 3 in types that no file of data/ covers: name -> (outtype, sha256).
+OTHER_TYPES = {
+    "gemma3-f16": ("f16", "c43d9a81764ac4d606f9eeb03944698758ccf3215976236e738d182b2ec89c83"),
+    "gemma3-bf16": ("bf16", "9671472b0894eeb60571612ad45193991c063ab2082a19030571113868933bf4"),
+    "gemma3-q8_0": ("q8_0", "2f89d90b8e56a8d9790e372021538e1b5098aa783f87dedb904ed9eeab9e8e82"),
+    "gemma3-q4_0": ("q4_0", "a8fd10107230412d167f7f41fb755d5f1df4165dca7408253d7560683c923dd5"),
+    "gemma3-q5_0": ("q5_0", "972f9b07b0f373f1d42fded25baedda27e79539b328d8ffa8d324ee42a3dede2"),
+}
+
+
+def wanted() -> dict[str, tuple[dict, str]]:
+    """name -> (arguments of make_tiny_gemma.py, sha256 of the file)."""
+    models = {}
+    for path in sorted((HERE / "data").glob("*.json")):
+        golden = json.loads(path.read_text())
+        models[golden["name"]] = (golden["make"], golden["gguf_sha256"])
+    for name, (outtype, sha256) in OTHER_TYPES.items():
+        models[name] = ({"variant": "gemma3", "seed": 1, "outtype": outtype}, sha256)
+    return models
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
+
+
+def make(arguments: dict, path: Path) -> None:
+    command = [sys.executable, str(HERE / "gemma4" / "make_tiny_gemma.py"), "--out", str(path)]
+    for key in ("variant", "seed", "outtype"):
+        if key in arguments:
+            command += [f"--{key}", str(arguments[key])]
+    for key, value in arguments.get("set", {}).items():
+        command += ["--set", f"{key}={json.dumps(value)}"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    status = 0
+    for name, (arguments, sha256) in wanted().items():
+        path = options.folder / f"{name}.gguf"
+        if sha256_of(path) == sha256:
+            continue
+        if options.check:
+            return 1
+        part = path.with_suffix(".part")
+        make(arguments, part)
+        if sha256_of(part) != sha256:
+            print(f"make_models: {name}: sha256 is {sha256_of(part)}, expected {sha256}", file=sys.stderr)
+            part.unlink()
+            status = 1
+            continue
+        part.replace(path)
+        print(f"make_models: {path}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
