@@ -1,0 +1,76 @@
+// What broker and engine say to each other, as plain C++ values.
+//
+// The link is a Unix stream socket between the two processes: Cap'n Proto messages of link.capnp, the
+// broker's first. The broker chooses the request ids, unique over all its clients; a request's parameters
+// travel as the client sent them. The broker trusts nothing that the engine says, and the engine need not
+// trust the broker's clients: both bound and check what they decode.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "sdk/protocol/messages.h"
+
+namespace facet::link {
+
+constexpr uint32_t kVersion = 1;
+
+// ---- from the broker
+
+struct BrokerHello {
+  uint32_t version = kVersion;
+};
+
+// Starts a request. `request.model` is the model's name, `path` its file.
+struct Start {
+  std::string path;
+  protocol::Generate request;
+};
+
+struct Cancel {
+  uint64_t id = 0;
+};
+
+// The reader has taken `tokens` more.
+struct Credit {
+  uint64_t id = 0;
+  uint32_t tokens = 0;
+};
+
+using ToEngine = std::variant<BrokerHello, Start, Cancel, Credit>;
+
+// ---- from the engine
+
+struct EngineHello {
+  uint32_t version = kVersion;
+  std::string engine;   // "facet-engine 0.1.0"
+  std::string backend;  // "onednn"
+  std::string numerics;
+};
+
+// A model changed its state: sent when a load starts, ends or fails.
+struct ModelChanged {
+  protocol::Model model;
+};
+
+// The request left the queue and has its place in the cache.
+struct Started {
+  uint64_t id = 0;
+  uint32_t prompt_tokens = 0;
+};
+
+// Counters of the engine, sent when they changed, at most every 100 ms.
+struct Load {
+  uint32_t running = 0;
+  uint32_t waiting = 0;
+  uint64_t cache_pages = 0;
+  uint64_t cache_pages_free = 0;
+};
+
+// Token, Finish and Failed carry the broker's id.
+using FromEngine = std::variant<EngineHello, ModelChanged, Started, protocol::Token, protocol::Finish,
+                                protocol::Failed, Load>;
+
+}  // namespace facet::link

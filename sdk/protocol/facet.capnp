@@ -1,0 +1,220 @@
+@0xc1f6a3b0d5e74f21;
+# Facet's public wire protocol, version 1.
+#
+# Transport: a Unix stream socket. Each side sends Cap'n Proto messages in the standard stream framing, unpacked: a client
+# sends ClientMessage, the daemon ServerMessage. There is no RPC layer; any language with a Cap'n Proto library can speak it.
+#
+# Order: the client's first message is `hello`, the daemon's first is `hello` too (or `failed`, and then it closes). After
+# that a client may have many requests open at once. It chooses their ids; an id may be used again once its `finish` or
+# `failed` came. Everything about one request comes in order; requests among each other come in any order.
+#
+# Generation: `generate` is answered by tokens (sequence numbers from 0, without gaps) and one `finish`, or by one
+# `failed`. The client grants credit: with none left the sequence is paused, other requests go on. `cancel` is answered by the
+# request's `finish` (reason cancelled), unless that was on its way already.
+#
+# Bounds: the daemon's `hello` names its limits. A message over the size, nesting or pointer limits, or one that does not
+# decode, ends the connection with `failed` for request 0. An enum value or union member unknown to the reader is `unsupported`.
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("facet::wire");
+
+const protocolVersion :UInt32 = 1;
+
+enum Priority {
+  interactive @0;  # a person waits
+  standard @1;
+  background @2;   # takes what is left
+}
+
+enum FinishReason {
+  stop @0;       # an end token, or a stop string
+  length @1;     # maxTokens or the context is full
+  cancelled @2;  # by the client
+}
+
+enum ModelState {
+  unloaded @0;  # known by name, loaded at first use
+  loading @1;
+  loaded @2;
+  failed @3;    # the last try to load it failed; the next use tries again
+}
+
+struct ClientMessage {
+  union {
+    hello @0 :ClientHello;
+    listModels @1 :ListModels;
+    generate @2 :Generate;
+    cancel @3 :Cancel;
+    credit @4 :Credit;
+    status @5 :GetStatus;
+  }
+}
+
+struct ServerMessage {
+  union {
+    hello @0 :ServerHello;
+    models @1 :Models;
+    token @2 :Token;
+    finish @3 :Finish;
+    status @4 :Status;
+    failed @5 :Failed;
+  }
+}
+
+struct ClientHello {
+  versionMin @0 :UInt32;
+  versionMax @1 :UInt32;
+  app @2 :Text;  # a name for logs and accounts; no credential
+}
+
+struct ServerHello {
+  version @0 :UInt32;         # the one in use
+  server @1 :Text;            # "facetd 0.1.0"
+  features @2 :List(Text);    # what this daemon can do beyond the version's minimum
+  limits @3 :Limits;
+}
+
+struct Limits {
+  messageBytes @0 :UInt32;    # largest message of a client
+  openRequests @1 :UInt32;    # per connection
+  promptTokens @2 :UInt32;    # 0: the model's context alone bounds it
+  stopStrings @3 :UInt32;
+  logitBiases @4 :UInt32;
+  logprobs @5 :UInt32;
+}
+
+struct ListModels {
+  id @0 :UInt64;
+}
+
+struct Models {
+  id @0 :UInt64;
+  models @1 :List(Model);
+}
+
+struct Model {
+  name @0 :Text;
+  state @1 :ModelState;
+  fileBytes @2 :UInt64;
+  # Known once the model was loaded, 0 or empty before:
+  family @3 :Text;            # "gemma3"
+  context @4 :UInt32;         # tokens per sequence
+  vocabulary @5 :UInt32;      # tokens
+  backend @6 :Text;           # "onednn"
+  numerics @7 :Text;          # what the bits of an answer depend on beside the request
+  error @8 :Text;             # of the last try to load it
+}
+
+struct Sampling {
+  temperature @0 :Float32 = 1;       # 0: greedy
+  topK @1 :UInt32;                   # 0: off
+  topP @2 :Float32 = 1;              # 1: off
+  minP @3 :Float32;                  # 0: off
+  repeatPenalty @4 :Float32 = 1;     # 1: off
+  repeatLastN @5 :UInt32 = 64;       # tokens that the penalties look back on
+  presencePenalty @6 :Float32;
+  frequencyPenalty @7 :Float32;
+  seed @8 :UInt64;
+  logitBias @9 :List(LogitBias);
+  logprobs @10 :UInt32;              # alternatives to report per token, with reportLogprobs
+  reportLogprobs @11 :Bool;          # report the log-probability of each token
+}
+
+struct LogitBias {
+  token @0 :UInt32;
+  bias @1 :Float32;
+}
+
+struct Generate {
+  id @0 :UInt64;               # not 0
+  model @1 :Text;              # empty: the daemon's default
+  prompt :union {
+    text @2 :Text;             # tokenised by the daemon, after <bos> if the model wants one
+    ids @3 :List(UInt32);      # taken as they are
+  }
+  parseSpecial @4 :Bool;       # of a text prompt: control tokens written in it are control tokens
+  maxTokens @5 :UInt32;        # 0: until the context is full
+  stop @6 :List(Text);         # the answer ends before the first of them
+  ignoreEnd @7 :Bool;          # go on after end tokens
+  sampling @8 :Sampling;
+  priority @9 :Priority = standard;
+  credit @10 :UInt32;          # tokens granted at once; 0: without bound
+}
+
+struct Cancel {
+  id @0 :UInt64;
+}
+
+struct Credit {
+  id @0 :UInt64;
+  tokens @1 :UInt32;
+}
+
+struct GetStatus {
+  id @0 :UInt64;
+}
+
+struct Logprob {
+  token @0 :UInt32;
+  logprob @1 :Float32;         # natural logarithm, of the model's unmodified distribution
+}
+
+# One generated token. Text comes in whole characters: it may be empty, and the text of a character that spans tokens comes
+# with its last one. Text that may begin a stop string is held back until that is decided.
+struct Token {
+  id @0 :UInt64;
+  sequence @1 :UInt32;
+  token @2 :UInt32;
+  text @3 :Text;
+  logprob @4 :Float32;         # with reportLogprobs
+  alternatives @5 :List(Logprob);
+}
+
+struct Finish {
+  id @0 :UInt64;
+  reason @1 :FinishReason;
+  text @2 :Text;               # what was still held back
+  usage @3 :Usage;
+  timings @4 :Timings;
+}
+
+struct Usage {
+  promptTokens @0 :UInt32;
+  generatedTokens @1 :UInt32;
+}
+
+struct Timings {               # microseconds
+  queued @0 :UInt64;           # from the engine's receipt of the request to its first step
+  prompt @1 :UInt64;           # to the first token
+  generate @2 :UInt64;         # from the first token to the last
+}
+
+struct Status {
+  id @0 :UInt64;
+  server @1 :Text;
+  uptime @2 :UInt64;           # seconds
+  engine @3 :Text;             # "running", "starting", "waiting" (to start it again), "stopped"
+  engineStarts @4 :UInt32;
+  connections @5 :UInt32;
+  running @6 :UInt32;          # requests that have a place in the engine's batch
+  waiting @7 :UInt32;
+  requests @8 :List(RequestStatus);  # this peer's user alone; at most 256
+  cachePages @9 :UInt64;
+  cachePagesFree @10 :UInt64;
+  backend @11 :Text;
+}
+
+struct RequestStatus {
+  app @0 :Text;
+  model @1 :Text;
+  priority @2 :Priority;
+  running @3 :Bool;
+  promptTokens @4 :UInt32;
+  generatedTokens @5 :UInt32;
+}
+
+struct Failed {
+  id @0 :UInt64;               # 0: the connection
+  code @1 :UInt16;             # facet/status.h
+  message @2 :Text;
+}
