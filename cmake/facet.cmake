@@ -25,11 +25,12 @@ function(facet_library name)
   target_link_libraries(${name} PUBLIC facet-flags ${arg_PUBLIC} PRIVATE ${arg_PRIVATE})
 endfunction()
 
-# facet_program(NAME SOURCES file... PRIVATE target...): an executable in <build>/bin.
+# facet_program(NAME SOURCES file... PRIVATE target...): an executable in <build>/bin, installed.
 function(facet_program name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;PRIVATE")
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE facet-flags ${arg_PRIVATE})
+  install(TARGETS ${name} RUNTIME)
 endfunction()
 
 # facet_backend(NAME SOURCES file... [PRIVATE target...])
@@ -47,27 +48,55 @@ function(facet_backend name)
   install(TARGETS ${target} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/facet/backends)
 endfunction()
 
-# facet_test(NAME SOURCES file... [PRIVATE target...] [LABELS label...] [ARGS arg...])
-# A doctest program. Labels: fast (the default) runs in scripts/test; slow only in .ci/run.
+# What a test finds in its environment, unless the environment of cmake had it: the folder of the tiny models and that of the real one.
+set(FACET_TEST_MODELS ${PROJECT_SOURCE_DIR}/build/models)
+if(DEFINED ENV{FACET_TEST_MODELS})
+  set(FACET_TEST_MODELS $ENV{FACET_TEST_MODELS})
+endif()
+set(FACET_TEST_MODEL_DIR $ENV{HOME}/.cache/facet/models)
+if(DEFINED ENV{FACET_TEST_MODEL_DIR})
+  set(FACET_TEST_MODEL_DIR $ENV{FACET_TEST_MODEL_DIR})
+elseif(DEFINED ENV{FACET_CACHE})
+  set(FACET_TEST_MODEL_DIR $ENV{FACET_CACHE}/models)
+endif()
+
+# facet_add_test(NAME LABELS label... COMMAND command...): what every test gets: labels, a time limit, the models' folders.
+function(facet_add_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "LABELS;COMMAND")
+  add_test(NAME ${name} COMMAND ${arg_COMMAND} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT 300 ENVIRONMENT
+    "FACET_TEST_MODELS=${FACET_TEST_MODELS};FACET_TEST_MODEL_DIR=${FACET_TEST_MODEL_DIR}")
+endfunction()
+
+# facet_test(NAME [MODELS] SOURCES file... [PRIVATE target...] [LABELS label...] [ARGS arg...])
+# A doctest program. MODELS: it reads the tiny models, which ctest then makes first. Labels: fast (the default) runs in
+# scripts/test; slow only in .ci/run.
 function(facet_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;PRIVATE;LABELS;ARGS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "MODELS" "" "SOURCES;PRIVATE;LABELS;ARGS")
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE facet-flags facet-doctest ${arg_PRIVATE})
-  add_test(NAME ${name} COMMAND ${name} ${arg_ARGS} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
   if(NOT arg_LABELS)
     set(arg_LABELS fast)
   endif()
-  set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT 300)
+  facet_add_test(${name} LABELS ${arg_LABELS} COMMAND ${name} ${arg_ARGS})
+  if(arg_MODELS)
+    set_tests_properties(${name} PROPERTIES FIXTURES_REQUIRED models)
+  endif()
 endfunction()
 
-# facet_fuzz(NAME SOURCES file... [PRIVATE target...]): a libFuzzer program; only with FACET_FUZZ.
+# facet_fuzz(NAME SOURCES file... [PRIVATE target...]): a libFuzzer program in <build>/bin/fuzz; only with FACET_FUZZ. The code it
+# reaches is instrumented by FACET_SANITIZE=fuzzer-no-link,... (the preset fuzz). Target fuzz builds them all.
+if(FACET_FUZZ)
+  add_custom_target(fuzz)
+endif()
 function(facet_fuzz name)
   if(NOT FACET_FUZZ)
     return()
   endif()
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;PRIVATE")
   add_executable(${name} ${arg_SOURCES})
-  target_compile_options(${name} PRIVATE -fsanitize=fuzzer)
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
   target_link_libraries(${name} PRIVATE facet-flags ${arg_PRIVATE})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin/fuzz)
+  add_dependencies(fuzz ${name})
 endfunction()
