@@ -1,0 +1,55 @@
+// The engine: owns the models of one device and turns requests into tokens.
+//
+// It takes the broker's messages (link::ToEngine) and gives its own (link::FromEngine); it knows nothing of
+// sockets, users or policy. One thread runs it, and that thread alone touches models, caches and sequences:
+// other threads only post messages.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "daemon/base/result.h"
+#include "daemon/link/messages.h"
+
+namespace facet::engine {
+
+struct EngineOptions {
+  std::string backend;                // empty: the first that works, in the host's order
+  uint32_t threads = 0;               // of the backend; 0: it chooses
+  bool cache_f32 = false;             // keys and values in float32 instead of float16
+  uint64_t cache_bytes = 1ull << 30;  // at most this much for all pages of a model
+  uint32_t context = 8192;            // tokens per sequence, at most the model's own
+  uint32_t max_sequences = 64;        // that run at once
+  uint32_t max_waiting = 1024;        // requests that may wait; beyond them `exhausted`
+  uint32_t chunk = 256;               // rows of a step: how much of a prompt is read at once
+};
+
+class Engine {
+ public:
+  // Called on the engine's thread, in order. Must not block and must not call back into the engine.
+  using Sink = std::function<void(link::FromEngine)>;
+
+  // Opens the backend's device; models are loaded at first use. unsupported, not_found as the plugin host
+  // says.
+  static Result<std::unique_ptr<Engine>> create(const EngineOptions& options, Sink sink);
+  ~Engine();
+
+  // Works until stop(). Call once, on the thread that is to be the engine's. Throws only what must end the
+  // process (device lost, out of memory).
+  void run();
+  // From any thread.
+  void post(link::ToEngine message);
+  void stop();
+
+  // What an EngineHello says.
+  const link::EngineHello& hello() const;
+
+ private:
+  class Impl;
+  explicit Engine(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace facet::engine
