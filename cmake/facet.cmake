@@ -17,6 +17,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   target_compile_definitions(facet-flags INTERFACE ASIO_HAS_CO_AWAIT ASIO_HAS_STD_COROUTINE)
 endif()
 
+# What a user runs, without the tests.
+add_custom_target(programs)
+
 # facet_library(NAME SOURCES file... [PUBLIC target...] [PRIVATE target...])
 # A static library of one folder. PUBLIC: libraries whose headers its headers include; PRIVATE: only its sources do.
 function(facet_library name)
@@ -31,6 +34,7 @@ function(facet_program name)
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE facet-flags ${arg_PRIVATE})
   install(TARGETS ${name} RUNTIME)
+  add_dependencies(programs ${name})
 endfunction()
 
 # facet_backend(NAME SOURCES file... [PRIVATE target...])
@@ -46,6 +50,7 @@ function(facet_backend name)
     VISIBILITY_INLINES_HIDDEN ON LINK_DEPENDS ${script}
     LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib/facet/backends)
   install(TARGETS ${target} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/facet/backends)
+  add_dependencies(programs ${target})
 endfunction()
 
 # What a test finds in its environment, unless the environment of cmake had it: the folder of the tiny models and that of the real one.
