@@ -1,0 +1,85 @@
+#include "daemon/model/vocabulary_gguf.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "daemon/model/gguf_parser.h"
+
+namespace facet::model {
+namespace {
+
+using text::Token;
+using text::TokenKind;
+using text::VocabularyParts;
+
+// The names by which Gemma's vocabularies close an answer, next to the ids that a file declares.
+constexpr std::string_view kEndNames[] = {"<eos>", "</s>", "<end_of_turn>", "<turn|>", "<|tool_response>"};
+
+Result<std::optional<Token>> find_token(const GgufFile& file, const char* name) {
+  std::string key = std::string("tokenizer.ggml.") + name + "_token_id";
+  FACET_TRY(auto id, file.find_u32(key));
+  if (!id) return std::optional<Token>();
+  if (!std::in_range<Token>(*id)) return file.error(FACET_MALFORMED, "key " + quoted(key) + " is no token");
+  return std::optional(static_cast<Token>(*id));
+}
+
+Result<void> read_tokens(const GgufFile& file, VocabularyParts& parts) {
+  FACET_TRY(GgufStrings pieces, file.strings("tokenizer.ggml.tokens"));
+  FACET_TRY(GgufFloats scores, file.floats("tokenizer.ggml.scores"));
+  FACET_TRY(GgufIntegers kinds, file.integers("tokenizer.ggml.token_type"));
+  parts.pieces.reserve(pieces.size());
+  for (std::string_view piece : pieces) parts.pieces.push_back(piece);
+  parts.scores.resize(scores.size());
+  for (size_t i = 0; i < scores.size(); ++i) parts.scores[i] = scores[i];
+  parts.kinds.resize(kinds.size());
+  for (size_t i = 0; i < kinds.size(); ++i) {
+    // 0 is no kind: the vocabulary refuses it.
+    parts.kinds[i] = std::in_range<uint8_t>(kinds[i]) ? static_cast<TokenKind>(kinds[i]) : TokenKind{0};
+  }
+  return {};
+}
+
+Result<void> read_special_ids(const GgufFile& file, VocabularyParts& parts) {
+  FACET_TRY(parts.bos, find_token(file, "bos"));
+  FACET_TRY(parts.eos, find_token(file, "eos"));
+  FACET_TRY(parts.unknown, find_token(file, "unknown"));
+  for (const char* name : {"eot", "eom"}) {
+    FACET_TRY(auto end, find_token(file, name));
+    if (end) parts.end_of_generation.push_back(*end);
+  }
+  FACET_TRY(auto add_bos, file.find_boolean("tokenizer.ggml.add_bos_token"));
+  FACET_TRY(auto add_space_prefix, file.find_boolean("tokenizer.ggml.add_space_prefix"));
+  parts.add_bos = add_bos.value_or(true);
+  parts.add_space_prefix = add_space_prefix.value_or(true);
+  return {};
+}
+
+void find_ends_by_name(VocabularyParts& parts) {
+  for (size_t i = 0; i < parts.pieces.size(); ++i) {
+    std::string_view piece = parts.pieces[i];
+    if (!piece.starts_with('<') ||
+        std::find(std::begin(kEndNames), std::end(kEndNames), piece) == std::end(kEndNames)) {
+      continue;
+    }
+    parts.end_of_generation.push_back(static_cast<Token>(i));
+    if (i < parts.kinds.size()) parts.kinds[i] = TokenKind::kControl;
+  }
+}
+
+}  // namespace
+
+Result<text::Vocabulary> read_vocabulary(const GgufFile& file) {
+  FACET_TRY(std::string_view algorithm, file.string("tokenizer.ggml.model"));
+  if (algorithm != "llama")
+    return file.error(FACET_UNSUPPORTED, "tokenizer " + quoted(algorithm) + " is not supported");
+  VocabularyParts parts;
+  FACET_CHECK(read_tokens(file, parts));
+  FACET_CHECK(read_special_ids(file, parts));
+  find_ends_by_name(parts);
+  auto vocabulary = text::Vocabulary::make(std::move(parts));
+  if (!vocabulary.ok()) return file.error(vocabulary.error().code, vocabulary.error().message);
+  return vocabulary;
+}
+
+}  // namespace facet::model
