@@ -1,0 +1,574 @@
+// Checks what crosses the plugin boundary: whole program descriptions, cache layouts and submits. The graph
+// builder and every backend use these same checks, so a program that one accepts all understand alike.
+//
+// A verify function returns nothing, or a sentence that says what is wrong and where: "op 12 (matmul): ...",
+// "row 3: ...". What passes can be run without any further check of indices, widths, pages or sizes.
+//
+// Beyond the words of facet/backend.h it demands: a value is written by exactly one op or input; an input,
+// weight or output that an op does not use is FACET_NONE; a cache layer is appended at most once and never
+// after an attention that reads it (a program may also only read a layer that another program writes); EMBED,
+// ROPE, CACHE_APPEND and ATTENTION work on batch rows; a live row sees at least one position in each
+// attention.
+#ifndef FACET_VERIFY_HPP_
+#define FACET_VERIFY_HPP_
+
+#include <facet/blocks.h>
+#include <facet/description.hpp>
+
+#include <cmath>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace facet::plugin {
+
+using Fault = std::optional<std::string>;  // nothing: all is well
+
+// The half-open range of positions that a row at `position` sees: window as in facet_op. May be empty.
+inline std::pair<int64_t, int64_t> visible_positions(int32_t position, int32_t last_visible,
+                                                     uint32_t window) {
+  int64_t first = window == 0 ? 0 : std::max<int64_t>(0, int64_t{position} - window + 1);
+  return {first, int64_t{last_visible} + 1};
+}
+
+namespace detail {
+
+// Strings joined, numbers written out.
+template <typename... Parts>
+std::string text(const Parts&... parts) {
+  auto one = [](const auto& part) -> std::string {
+    if constexpr (std::is_arithmetic_v<std::decay_t<decltype(part)>>) {
+      return std::to_string(part);
+    } else {
+      return std::string(part);
+    }
+  };
+  std::string all;
+  (all.append(one(parts)), ...);
+  return all;
+}
+
+template <typename... Parts>
+[[noreturn]] void fail(const Parts&... parts) {
+  invalid(text(parts...));
+}
+
+template <typename Check>
+Fault fault_of(const Check& check) {
+  try {
+    check();
+  } catch (const Failure& failure) {
+    return failure.message();
+  }
+  return std::nullopt;
+}
+
+inline void check_layout(const Layout& layout) {
+  if (layout.type != FACET_TYPE_F32 && layout.type != FACET_TYPE_F16) {
+    fail("cache layout: type ", layout.type, " is neither F32 nor F16");
+  }
+  if (layout.groups.empty() || layout.layers.empty()) fail("cache layout: it has no groups or no layers");
+  for (size_t g = 0; g < layout.groups.size(); ++g) {
+    uint32_t positions = layout.groups[g].page_positions;
+    if (positions != 32 && positions != 64 && positions != 128 && positions != 256) {
+      fail("cache group ", g, ": pages of ", positions, " positions are not 32, 64, 128 or 256");
+    }
+  }
+  for (size_t i = 0; i < layout.layers.size(); ++i) {
+    const facet_cache_layer& layer = layout.layers[i];
+    if (layer.group >= layout.groups.size()) fail("cache layer ", i, ": there is no group ", layer.group);
+    for (uint32_t dim : {layer.key_dim, layer.value_dim}) {
+      if (layer.kv_heads == 0 || dim == 0 || uint64_t{layer.kv_heads} * dim > kMaxWidth) {
+        fail("cache layer ", i, ": ", layer.kv_heads, " heads of ", dim, " elements");
+      }
+    }
+  }
+}
+
+inline void check_weight(const facet_weight& weight) {
+  auto bad = [&](const auto&... parts) { fail("weight ", weight.name, ": ", parts...); };
+  facet_block_size block = facet_block_size_of(weight.type);
+  if (block.elements == 0) bad("type ", weight.type, " is unknown");
+  if (weight.access != FACET_ACCESS_DENSE && weight.access != FACET_ACCESS_ROWS) {
+    bad("access ", weight.access, " is unknown");
+  }
+  uint64_t rows = 1;
+  for (int i = 0; i < 4; ++i) {
+    if (weight.dims[i] == 0 || weight.dims[i] > UINT32_MAX) bad("dimension ", i, " is ", weight.dims[i]);
+    if (i > 0 && __builtin_mul_overflow(rows, weight.dims[i], &rows)) bad("its dimensions overflow");
+  }
+  if (weight.dims[0] % block.elements != 0) {
+    bad("rows of ", weight.dims[0], " are not whole blocks of ", facet_type_name(weight.type));
+  }
+  uint64_t bytes = 0;
+  if (__builtin_mul_overflow(rows, facet_row_bytes(weight.type, weight.dims[0]), &bytes)) {
+    bad("its dimensions overflow");
+  }
+  if (bytes != weight.bytes) bad("it has ", weight.bytes, " bytes, its dimensions need ", bytes);
+  if (weight.data == nullptr) bad("its data is NULL");
+  if (reinterpret_cast<uintptr_t>(weight.data) % 32 != 0) bad("its data is not aligned to 32 bytes");
+}
+
+// The checks of one op by itself: indices, row kinds, widths, weights and parameters.
+class OpCheck {
+ public:
+  OpCheck(const Description& program, uint32_t number)
+      : program_(program), number_(number), op_(program.ops[number]) {}
+
+  void run() {
+    if (std::string_view(op_name(op_.kind)) == "unknown") bad("kind ", op_.kind, " is unknown");
+    check_indices();
+    switch (op_.kind) {
+      case FACET_OP_EMBED:
+        return embed();
+      case FACET_OP_RMS_NORM:
+        return rms_norm();
+      case FACET_OP_MATMUL:
+        require_dims(0, x().width, out().width);
+        return same_rows();
+      case FACET_OP_ROPE:
+        return rope();
+      case FACET_OP_CACHE_APPEND:
+        return cache_append();
+      case FACET_OP_ATTENTION:
+        return attention();
+      case FACET_OP_GATED:
+        if (op_.p.gated.activation != FACET_GELU_TANH) {
+          bad("activation ", op_.p.gated.activation, " is unknown");
+        }
+        return elementwise();
+      case FACET_OP_ADD:
+      case FACET_OP_MUL:
+        return elementwise();
+      case FACET_OP_SCALE:
+        finite(op_.p.scale.factor, "factor");
+        if (has_weight(0)) require_dims(0, weight(0).dims[0] == 1 ? 1 : out().width);
+        return elementwise();
+      case FACET_OP_SOFT_CAP:
+        positive(op_.p.soft_cap.cap, "cap");
+        return elementwise();
+      case FACET_OP_COLUMNS:
+        if (uint64_t{op_.p.columns.first} + out().width > x().width) {
+          bad("columns ", op_.p.columns.first, " to ", uint64_t{op_.p.columns.first} + out().width,
+              " of a value of width ", x().width);
+        }
+        return same_rows();
+      case FACET_OP_SELECT:
+        require_width(x(), out().width);
+        if (x().rows != FACET_ROWS_BATCH || out().rows != FACET_ROWS_SELECTED) {
+          bad("it goes from batch rows to selected rows");
+        }
+        return;
+    }
+  }
+
+ private:
+  struct Shape {
+    uint32_t inputs, weights_least, weights_most;
+  };
+
+  static Shape shape(uint32_t kind) {
+    switch (kind) {
+      case FACET_OP_EMBED:
+        return {0, 1, 1};
+      case FACET_OP_RMS_NORM:
+      case FACET_OP_ROPE:
+      case FACET_OP_SCALE:
+        return {1, 0, 1};
+      case FACET_OP_MATMUL:
+        return {1, 1, 1};
+      case FACET_OP_CACHE_APPEND:
+      case FACET_OP_GATED:
+      case FACET_OP_ADD:
+      case FACET_OP_MUL:
+        return {2, 0, 0};
+    }
+    return {1, 0, 0};
+  }
+
+  template <typename... Parts>
+  [[noreturn]] void bad(const Parts&... parts) const {
+    fail("op ", number_, " (", op_name(op_.kind), "): ", parts...);
+  }
+
+  const facet_value& x() const { return program_.values[op_.inputs[0]]; }
+  const facet_value& y() const { return program_.values[op_.inputs[1]]; }
+  const facet_value& out() const { return program_.values[op_.output]; }
+  bool has_weight(int i) const { return op_.weights[i] != FACET_NONE; }
+  const facet_weight& weight(int i) const { return program_.weights[op_.weights[i]]; }
+
+  void check_indices() const {
+    Shape need = shape(op_.kind);
+    for (uint32_t i = 0; i < FACET_OP_MAX_INPUTS; ++i) {
+      if (i >= need.inputs && op_.inputs[i] != FACET_NONE) bad("input ", i, " is not FACET_NONE");
+      if (i < need.inputs && op_.inputs[i] >= program_.values.size()) {
+        bad("input ", i, ": there is no value ", op_.inputs[i]);
+      }
+    }
+    for (uint32_t i = 0; i < FACET_OP_MAX_WEIGHTS; ++i) {
+      if (op_.weights[i] == FACET_NONE) {
+        if (i < need.weights_least) bad("weight ", i, " is missing");
+        continue;
+      }
+      if (i >= need.weights_most) bad("weight ", i, " is not FACET_NONE");
+      if (op_.weights[i] >= program_.weights.size()) bad("there is no weight ", op_.weights[i]);
+    }
+    if (op_.kind == FACET_OP_CACHE_APPEND) {
+      if (op_.output != FACET_NONE) bad("its output is not FACET_NONE");
+    } else if (op_.output >= program_.values.size()) {
+      bad("there is no value ", op_.output, " for its output");
+    }
+  }
+
+  void require_width(const facet_value& value, uint64_t width) const {
+    if (value.width != width) bad("a width of ", value.width, " where ", width, " is needed");
+  }
+  void require_dims(int i, uint64_t first, uint64_t second = 1) const {
+    const facet_weight& w = weight(i);
+    if (w.dims[0] != first || w.dims[1] != second || w.dims[2] != 1 || w.dims[3] != 1) {
+      bad("weight ", w.name, " is [", w.dims[0], ", ", w.dims[1], ", ", w.dims[2], ", ", w.dims[3],
+          "], not [", first, ", ", second, ", 1, 1]");
+    }
+  }
+  void same_rows() const {
+    if (x().rows != out().rows) bad("its input and output have different kinds of rows");
+  }
+  void batch_rows(const facet_value& value) const {
+    if (value.rows != FACET_ROWS_BATCH) bad("it works on batch rows only");
+  }
+  void elementwise() const {
+    same_rows();
+    require_width(x(), out().width);
+    if (op_.inputs[1] == FACET_NONE) return;
+    require_width(y(), out().width);
+    if (y().rows != out().rows) bad("its inputs have different kinds of rows");
+  }
+  void finite(float value, const char* what) const {
+    if (!std::isfinite(value)) bad(what, " is not finite");
+  }
+  void positive(float value, const char* what) const {
+    if (!std::isfinite(value) || value <= 0) bad(what, " is ", value, ", not a positive number");
+  }
+
+  void embed() const {
+    const facet_weight& w = weight(0);
+    require_dims(0, out().width, w.dims[1]);
+    if (w.dims[1] > INT32_MAX) bad("weight ", w.name, " has ", w.dims[1], " rows");
+    batch_rows(out());
+    finite(op_.p.embed.scale, "scale");
+  }
+
+  void rms_norm() const {
+    elementwise();
+    uint32_t segment = op_.p.norm.segment;
+    if (segment == 0 || out().width % segment != 0) {
+      bad("segment ", segment, " does not divide the width ", out().width);
+    }
+    if (!std::isfinite(op_.p.norm.eps) || op_.p.norm.eps < 0) bad("eps is ", op_.p.norm.eps);
+    if (has_weight(0)) require_dims(0, segment);
+  }
+
+  void rope() const {
+    elementwise();
+    batch_rows(x());
+    const auto& rope = op_.p.rope;
+    if (rope.head_dim == 0 || x().width % rope.head_dim != 0) {
+      bad("head_dim ", rope.head_dim, " does not divide the width ", x().width);
+    }
+    if (rope.n_rot == 0 || rope.n_rot % 2 != 0 || rope.n_rot > rope.head_dim) {
+      bad("n_rot ", rope.n_rot, " is not an even number from 2 to ", rope.head_dim);
+    }
+    positive(rope.base, "base");
+    positive(rope.freq_scale, "freq_scale");
+    if (has_weight(0)) require_dims(0, rope.n_rot / 2);
+  }
+
+  const facet_cache_layer& layer(uint32_t index) const {
+    if (!program_.has_cache) bad("the program has no cache");
+    if (index >= program_.cache.layers.size()) bad("there is no cache layer ", index);
+    return program_.cache.layers[index];
+  }
+
+  void cache_append() const {
+    const facet_cache_layer& cache = layer(op_.p.append.layer);
+    batch_rows(x());
+    batch_rows(y());
+    require_width(x(), uint64_t{cache.kv_heads} * cache.key_dim);
+    require_width(y(), uint64_t{cache.kv_heads} * cache.value_dim);
+  }
+
+  void attention() const {
+    const facet_cache_layer& cache = layer(op_.p.attention.layer);
+    uint32_t heads = op_.p.attention.heads;
+    batch_rows(x());
+    same_rows();
+    if (heads == 0 || heads % cache.kv_heads != 0) {
+      bad(heads, " heads are not a multiple of ", cache.kv_heads, " KV heads");
+    }
+    require_width(x(), uint64_t{heads} * cache.key_dim);
+    require_width(out(), uint64_t{heads} * cache.value_dim);
+    finite(op_.p.attention.scale, "scale");
+  }
+
+  const Description& program_;
+  uint32_t number_;
+  const facet_op& op_;
+};
+
+inline void check_ports(const std::vector<facet_port>& ports, size_t values, const char* what) {
+  for (size_t i = 0; i < ports.size(); ++i) {
+    if (ports[i].value >= values) {
+      fail(what, " ", i, " (", ports[i].name, "): there is no value ", ports[i].value);
+    }
+    for (size_t j = 0; j < i; ++j) {
+      if (std::string_view(ports[i].name) == ports[j].name)
+        fail(what, "s ", j, " and ", i, " have the same name");
+    }
+  }
+}
+
+// Every value is written once, before it is read; a cache layer is complete before it is read.
+inline void check_order(const Description& program) {
+  std::vector<bool> written(program.values.size());
+  std::vector<bool> appended(program.cache.layers.size()), attended(program.cache.layers.size());
+  auto write = [&](uint32_t value, const std::string& who) {
+    if (written[value]) fail(who, ": value ", value, " is already written");
+    written[value] = true;
+  };
+  for (size_t i = 0; i < program.inputs.size(); ++i) {
+    write(program.inputs[i].value, text("input ", i, " (", program.inputs[i].name, ")"));
+  }
+  for (size_t i = 0; i < program.ops.size(); ++i) {
+    const facet_op& op = program.ops[i];
+    const std::string who = text("op ", i, " (", op_name(op.kind), ")");
+    for (uint32_t input : op.inputs) {
+      if (input != FACET_NONE && !written[input])
+        fail(who, ": value ", input, " is read before it is written");
+    }
+    if (op.output != FACET_NONE) write(op.output, who);
+    if (op.kind == FACET_OP_ATTENTION) attended[op.p.attention.layer] = true;
+    if (op.kind == FACET_OP_CACHE_APPEND) {
+      uint32_t layer = op.p.append.layer;
+      if (attended[layer]) fail(who, ": cache layer ", layer, " was read before");
+      if (appended[layer]) fail(who, ": cache layer ", layer, " is already written");
+      appended[layer] = true;
+    }
+  }
+  for (size_t i = 0; i < written.size(); ++i) {
+    if (!written[i]) fail("value ", i, " is never written");
+  }
+}
+
+inline void check_program(const Description& program) {
+  if (program.ops.empty()) fail("the program has no ops");
+  for (const facet_weight& weight : program.weights) check_weight(weight);
+  for (size_t i = 0; i < program.values.size(); ++i) {
+    const facet_value& value = program.values[i];
+    if (value.rows != FACET_ROWS_BATCH && value.rows != FACET_ROWS_SELECTED) {
+      fail("value ", i, ": kind of rows ", value.rows, " is unknown");
+    }
+    if (value.width == 0 || value.width > kMaxWidth) fail("value ", i, ": its width is ", value.width);
+  }
+  if (program.has_cache) check_layout(program.cache);
+  check_ports(program.inputs, program.values.size(), "input");
+  check_ports(program.outputs, program.values.size(), "output");
+  for (uint32_t i = 0; i < program.ops.size(); ++i) OpCheck(program, i).run();
+  check_order(program);
+}
+
+}  // namespace detail
+
+inline Fault verify(const Layout& layout) {
+  return detail::fault_of([&] { detail::check_layout(layout); });
+}
+inline Fault verify(const Description& program) {
+  return detail::fault_of([&] { detail::check_program(program); });
+}
+inline Fault verify(const facet_program_desc& program) {
+  return detail::fault_of([&] { detail::check_program(Description(program)); });
+}
+
+// What a run of one program in one context and cache must keep to; filled once, used for every submit.
+struct RunRules {
+  struct View {  // one kind of attention
+    uint32_t group, window;
+    bool operator==(const View&) const = default;
+  };
+
+  uint32_t cut_count = 0;
+  uint32_t max_rows = 0, max_selected = 0;
+  bool embeds = false;
+  uint32_t vocabulary = 0;  // tokens that every EMBED has a row for
+  bool has_cache = false;
+  std::vector<uint32_t> page_positions;  // per group
+  std::vector<bool> appends;             // per group
+  std::vector<View> views;
+  std::vector<uint32_t> input_rows;  // per input: facet_rows_kind
+
+  // `program` has passed verify().
+  RunRules(const Description& program, uint32_t cuts, uint32_t rows, uint32_t selected)
+      : cut_count(cuts), max_rows(rows), max_selected(selected), has_cache(program.has_cache) {
+    for (const facet_cache_group& group : program.cache.groups)
+      page_positions.push_back(group.page_positions);
+    appends.resize(page_positions.size());
+    for (const facet_op& op : program.ops) {
+      if (op.kind == FACET_OP_EMBED) {
+        auto tokens = static_cast<uint32_t>(program.weights[op.weights[0]].dims[1]);
+        vocabulary = embeds ? std::min(vocabulary, tokens) : tokens;
+        embeds = true;
+      } else if (op.kind == FACET_OP_CACHE_APPEND) {
+        appends[program.cache.layers[op.p.append.layer].group] = true;
+      } else if (op.kind == FACET_OP_ATTENTION) {
+        View view{program.cache.layers[op.p.attention.layer].group, op.p.attention.window};
+        if (std::find(views.begin(), views.end(), view) == views.end()) views.push_back(view);
+      }
+    }
+    for (const facet_port& input : program.inputs) input_rows.push_back(program.values[input.value].rows);
+  }
+  uint32_t groups() const { return static_cast<uint32_t>(page_positions.size()); }
+};
+
+namespace detail {
+
+class RunCheck {
+ public:
+  RunCheck(const Slice& slice, const RunRules& rules, const std::vector<uint32_t>& pages)
+      : slice_(slice), rows_(slice.rows), rules_(rules), pages_(pages) {}
+
+  void run() {
+    if (slice_.first_cut >= slice_.last_cut || slice_.last_cut >= rules_.cut_count) {
+      fail("cuts ", slice_.first_cut, " to ", slice_.last_cut, " are no range within ", rules_.cut_count,
+           " cuts");
+    }
+    if (rules_.has_cache && slice_.cache == nullptr) fail("the submit has no cache");
+    check_arrays();
+    check_selected();
+    check_tables();
+    for (uint32_t row = 0; row < rows_.count; ++row) check_row(row);
+    check_distinct();
+    check_inputs();
+  }
+
+ private:
+  void check_arrays() const {
+    if (rows_.count == 0) fail("the batch has no rows");
+    if (rows_.count > rules_.max_rows) fail(rows_.count, " rows, more than the context's ", rules_.max_rows);
+    if (rows_.selected_count > rules_.max_selected) {
+      fail(rows_.selected_count, " selected rows, more than the context's ", rules_.max_selected);
+    }
+    if (rows_.tokens == nullptr) fail("tokens are NULL");
+    if (rows_.positions == nullptr) fail("positions are NULL");
+    if (rows_.last_visible == nullptr) fail("last_visible are NULL");
+    if (rows_.sequences == nullptr) fail("sequences are NULL");
+    if (rows_.flags == nullptr) fail("flags are NULL");
+    if (rows_.selected_count != 0 && rows_.selected == nullptr) fail("selected are NULL");
+  }
+
+  void check_selected() const {
+    for (uint32_t i = 0; i < rows_.selected_count; ++i) {
+      uint32_t row = rows_.selected[i];
+      if (row >= rows_.count) fail("selected row ", row, " is beyond the ", rows_.count, " rows");
+      if (i > 0 && row <= rows_.selected[i - 1]) fail("selected rows are not ascending at ", i);
+    }
+  }
+
+  void check_tables() const {
+    for (uint32_t s = 0; rules_.has_cache && s < slice_.sequence_count; ++s) {
+      for (uint32_t g = 0; g < rules_.groups(); ++g) {
+        const facet_page_table& table = slice_.table(s, g);
+        if (table.count != 0 && table.pages == nullptr)
+          fail("sequence ", s, ", group ", g, ": pages are NULL");
+        for (uint32_t i = 0; i < table.count; ++i) {
+          if (table.pages[i] >= pages_[g]) {
+            fail("sequence ", s, ", group ", g, ": page ", table.pages[i], " is beyond the cache's ",
+                 pages_[g]);
+          }
+        }
+      }
+    }
+  }
+
+  void check_row(uint32_t row) const {
+    auto bad = [&](const auto&... parts) { fail("row ", row, ": ", parts...); };
+    if ((rows_.flags[row] & ~FACET_ROW_LIVE) != 0) bad("flags ", unsigned{rows_.flags[row]}, " are unknown");
+    int32_t token = rows_.tokens[row];
+    if (rules_.embeds && token >= 0 && static_cast<uint32_t>(token) >= rules_.vocabulary) {
+      bad("token ", token, " is beyond the vocabulary of ", rules_.vocabulary);
+    }
+    if (rules_.embeds && token < 0 && rows_.embeddings == nullptr) bad("its embedding is missing");
+    if (rows_.positions[row] < 0) bad("position ", rows_.positions[row], " is negative");
+    if (rows_.sequences[row] >= slice_.sequence_count) bad("there is no sequence ", rows_.sequences[row]);
+    if (!slice_.live(row)) return;
+
+    for (uint32_t g = 0; g < rules_.groups(); ++g) {
+      if (rules_.appends[g] && !covered(row, g, rows_.positions[row], int64_t{rows_.positions[row]} + 1)) {
+        bad("position ", rows_.positions[row], " has no page in group ", g);
+      }
+    }
+    for (const RunRules::View& view : rules_.views) {
+      auto [first, end] = visible_positions(rows_.positions[row], rows_.last_visible[row], view.window);
+      if (first >= end) bad("it sees no position in group ", view.group);
+      if (!covered(row, view.group, first, end)) {
+        bad("it sees positions ", first, " to ", end - 1, ", not all have a page in group ", view.group);
+      }
+    }
+  }
+
+  bool covered(uint32_t row, uint32_t group, int64_t first, int64_t end) const {
+    const facet_page_table& table = slice_.table(rows_.sequences[row], group);
+    int64_t size = rules_.page_positions[group];
+    return first / size >= table.first_block &&
+           (end - 1) / size < int64_t{table.first_block} + int64_t{table.count};
+  }
+
+  void check_distinct() const {
+    std::vector<std::pair<uint32_t, int32_t>> places;
+    for (uint32_t row = 0; row < rows_.count; ++row) {
+      if (slice_.live(row)) places.emplace_back(rows_.sequences[row], rows_.positions[row]);
+    }
+    if (!std::is_sorted(places.begin(), places.end())) std::sort(places.begin(), places.end());
+    auto twice = std::adjacent_find(places.begin(), places.end());
+    if (twice != places.end()) {
+      fail("two live rows have position ", twice->second, " of sequence ", twice->first);
+    }
+  }
+
+  void check_inputs() const {
+    std::vector<bool> present(rules_.input_rows.size());
+    for (const facet_input& input : slice_.inputs) {
+      if (input.port >= present.size()) fail("there is no input ", input.port);
+      if (present[input.port]) fail("input ", input.port, " is given twice");
+      present[input.port] = true;
+      bool empty = rules_.input_rows[input.port] == FACET_ROWS_SELECTED && rows_.selected_count == 0;
+      if (input.data == nullptr && !empty) fail("input ", input.port, ": its data is NULL");
+    }
+    for (size_t i = 0; slice_.first_cut == 0 && i < present.size(); ++i) {
+      if (!present[i]) fail("input ", i, " is missing");
+    }
+  }
+
+  const Slice& slice_;
+  const facet_rows& rows_;
+  const RunRules& rules_;
+  const std::vector<uint32_t>& pages_;
+};
+
+}  // namespace detail
+
+// `cache_pages`: pages per group of the cache that the submit names; not read if the program uses no cache.
+inline Fault verify(const Slice& slice, const RunRules& rules, const std::vector<uint32_t>& cache_pages) {
+  return detail::fault_of([&] { detail::RunCheck(slice, rules, cache_pages).run(); });
+}
+inline Fault verify(const facet_submit& submit, const RunRules& rules,
+                    const std::vector<uint32_t>& cache_pages) {
+  return detail::fault_of([&] {
+    Slice slice(submit, rules.groups());
+    detail::RunCheck(slice, rules, cache_pages).run();
+  });
+}
+
+}  // namespace facet::plugin
+
+#endif  // FACET_VERIFY_HPP_
