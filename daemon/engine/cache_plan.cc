@@ -1,0 +1,36 @@
+#include "daemon/engine/cache_plan.h"
+
+#include <algorithm>
+
+#include "daemon/engine/pages.h"
+
+namespace facet::engine {
+
+uint64_t page_bytes(const graph::Program& program, uint32_t group, facet_type type) {
+  uint64_t elements = 0;  // of one position
+  for (const facet_cache_layer& layer : program.cache_layers()) {
+    if (layer.group == group)
+      elements += uint64_t{layer.kv_heads} * (uint64_t{layer.key_dim} + layer.value_dim);
+  }
+  return elements * program.cache_groups()[group].page_positions * (type == FACET_TYPE_F32 ? 4 : 2);
+}
+
+Result<std::vector<uint32_t>> plan_pages(const graph::Program& program, const std::vector<uint32_t>& windows,
+                                         facet_type type, const CacheNeeds& needs) {
+  std::vector<uint32_t> pages;
+  uint64_t bytes = 0;  // of one sequence of full length
+  for (uint32_t group = 0; group < windows.size(); ++group) {
+    pages.push_back(pages_needed(windows[group], needs.positions, needs.chunk));
+    bytes += pages.back() * page_bytes(program, group, type);
+  }
+  uint64_t sequences = std::min<uint64_t>(needs.sequences, needs.budget / std::max<uint64_t>(bytes, 1));
+  if (sequences == 0) {
+    return Error{FACET_EXHAUSTED, "a sequence of " + std::to_string(needs.positions) + " tokens needs " +
+                                      std::to_string(bytes) + " bytes of cache, the budget is " +
+                                      std::to_string(needs.budget)};
+  }
+  for (uint32_t& n : pages) n = static_cast<uint32_t>(n * sequences);
+  return pages;
+}
+
+}  // namespace facet::engine

@@ -1,0 +1,28 @@
+// How many pages each group of a model's cache gets under a budget of bytes.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "daemon/base/result.h"
+#include "daemon/graph/program.h"
+
+namespace facet::engine {
+
+struct CacheNeeds {
+  uint32_t positions = 0;  // of the longest sequence
+  uint32_t chunk = 0;      // rows that a step adds to a sequence at most
+  uint32_t sequences = 0;  // that may run at once
+  uint64_t budget = 0;     // bytes for all pages
+};
+
+// Bytes of one page of a group: keys and values of its layers.
+uint64_t page_bytes(const graph::Program& program, uint32_t group, facet_type type);
+
+// Pages per group: enough for `sequences` of full length, or for as many of them as the budget holds; shorter
+// ones need less, so more of them run. exhausted, saying how much it takes, if the budget is too small for
+// one.
+Result<std::vector<uint32_t>> plan_pages(const graph::Program& program, const std::vector<uint32_t>& windows,
+                                         facet_type type, const CacheNeeds& needs);
+
+}  // namespace facet::engine

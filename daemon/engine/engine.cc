@@ -1,0 +1,170 @@
+#include "daemon/engine/engine.h"
+
+#include <atomic>
+#include <map>
+#include <optional>
+
+#include "daemon/base/clock.h"
+#include "daemon/base/log.h"
+#include "daemon/base/mailbox.h"
+#include "daemon/engine/served_model.h"
+#include "plugins/host/backend.h"
+
+namespace facet::engine {
+namespace {
+
+constexpr Micros kLoadReportMicros = 100'000;
+
+bool same(const link::Load& a, const link::Load& b) {
+  return a.running == b.running && a.waiting == b.waiting && a.cache_pages == b.cache_pages &&
+         a.cache_pages_free == b.cache_pages_free;
+}
+
+}  // namespace
+
+class Engine::Impl {
+ public:
+  Impl(EngineOptions options, Sink sink, plugins::Device device)
+      : options_(std::move(options)), sink_(std::move(sink)), device_(std::move(device)) {
+    hello_.engine = "facet-engine " FACET_VERSION;
+    hello_.backend = device_.backend_name();
+    hello_.numerics = device_.numerics();
+  }
+
+  void run();
+  void post(link::ToEngine message) { mailbox_.post(std::move(message)); }
+  void stop() {
+    stopping_ = true;
+    mailbox_.post(link::Credit{});  // wakes the engine; request 0 does not exist
+  }
+  const link::EngineHello& hello() const { return hello_; }
+
+ private:
+  void handle(std::deque<link::ToEngine> messages);
+  void start(const link::Start& start);
+  // The model of that file, loaded if need be.
+  Result<ServedModel*> model(const link::Start& start);
+  void tell_model(const std::string& name, const std::string& path, protocol::ModelState state,
+                  const std::string& error);
+  void report_load(bool idle);
+
+  EngineOptions options_;
+  Sink sink_;
+  plugins::Device device_;
+  link::EngineHello hello_;
+  Mailbox<link::ToEngine> mailbox_;
+  std::atomic<bool> stopping_{false};
+
+  std::map<std::string, std::unique_ptr<ServedModel>> models_;  // by path
+  link::Load reported_;
+  Micros reported_at_ = 0;
+};
+
+void Engine::Impl::run() {
+  auto between = [this] { handle(mailbox_.take()); };
+  bool idle = true;
+  while (!stopping_) {
+    handle(idle ? mailbox_.wait() : mailbox_.take());
+    idle = true;
+    for (auto& [path, model] : models_) {
+      if (model->step(between)) idle = false;
+    }
+    report_load(idle);
+  }
+}
+
+void Engine::Impl::handle(std::deque<link::ToEngine> messages) {
+  for (link::ToEngine& message : messages) {
+    if (auto* request = std::get_if<link::Start>(&message)) {
+      start(*request);
+    } else if (auto* cancel = std::get_if<link::Cancel>(&message)) {
+      for (auto& [path, model] : models_) model->cancel(cancel->id);
+    } else if (auto* credit = std::get_if<link::Credit>(&message)) {
+      for (auto& [path, model] : models_) model->grant(credit->id, credit->tokens);
+    }
+  }
+}
+
+void Engine::Impl::start(const link::Start& start) {
+  auto served = model(start);
+  Result<void> added = served.ok() ? (*served)->add(start.request) : Result<void>(served.error());
+  if (!added.ok()) sink_(protocol::Failed{start.request.id, added.error().code, added.error().message});
+}
+
+Result<ServedModel*> Engine::Impl::model(const link::Start& start) {
+  auto found = models_.find(start.path);
+  if (found != models_.end()) return found->second.get();
+
+  const std::string& name = start.request.model;
+  tell_model(name, start.path, protocol::ModelState::kLoading, "");
+  const Micros began = now_micros();
+  auto loaded = ServedModel::load(device_, start.path, options_, sink_);
+  if (!loaded.ok()) {
+    log::warning("model " + name + ": " + loaded.error().message);
+    tell_model(name, start.path, protocol::ModelState::kFailed, loaded.error().message);
+    return std::move(loaded).error();
+  }
+  log::info("model " + name + ": loaded " + start.path + " in " +
+            std::to_string((now_micros() - began) / 1000) + " ms");
+  ServedModel* served = loaded->get();
+  models_.emplace(start.path, std::move(*loaded));
+  tell_model(name, start.path, protocol::ModelState::kLoaded, "");
+  return served;
+}
+
+void Engine::Impl::tell_model(const std::string& name, const std::string& path, protocol::ModelState state,
+                              const std::string& error) {
+  protocol::Model model;
+  model.name = name;
+  model.state = state;
+  model.error = error;
+  auto found = models_.find(path);
+  if (found != models_.end()) {
+    const model::Model& loaded = found->second->model();
+    model.file_bytes = loaded.file().file_bytes();
+    model.family = loaded.config().family;
+    model.context = found->second->context();
+    model.vocabulary = loaded.config().vocabulary;
+    model.backend = hello_.backend;
+    model.numerics = hello_.numerics;
+  }
+  sink_(link::ModelChanged{std::move(model)});
+}
+
+void Engine::Impl::report_load(bool idle) {
+  link::Load load;
+  for (auto& [path, model] : models_) {
+    load.running += model->running();
+    load.waiting += model->waiting();
+    load.cache_pages += model->pages();
+    load.cache_pages_free += model->pages_free();
+  }
+  const Micros now = now_micros();
+  if (same(load, reported_) || (!idle && now - reported_at_ < kLoadReportMicros)) return;
+  reported_ = load;
+  reported_at_ = now;
+  sink_(load);
+}
+
+Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options, Sink sink) {
+  FACET_TRY(plugins::Device device, plugins::open_device(options.backend, options.threads));
+  return std::unique_ptr<Engine>(
+      new Engine(std::make_unique<Impl>(options, std::move(sink), std::move(device))));
+}
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Engine::~Engine() = default;
+void Engine::run() {
+  impl_->run();
+}
+void Engine::post(link::ToEngine message) {
+  impl_->post(std::move(message));
+}
+void Engine::stop() {
+  impl_->stop();
+}
+const link::EngineHello& Engine::hello() const {
+  return impl_->hello();
+}
+
+}  // namespace facet::engine

@@ -1,0 +1,90 @@
+#include "daemon/engine/runner.h"
+
+#include <algorithm>
+#include <bit>
+#include <stdexcept>
+
+namespace facet::engine {
+namespace {
+
+// How long a slice should last. Long against the cost of a submit (tens of microseconds), short against what
+// a person notices.
+constexpr Micros kSliceMicros = 4000;
+
+size_t bucket(uint32_t rows) {
+  return std::min<size_t>(std::bit_width(rows), 16);
+}
+
+// What the runner cannot go on after: the process ends, and the broker starts another.
+[[noreturn]] void device_failed(const Error& error) {
+  throw std::runtime_error(std::string("the backend failed: ") + facet_status_name(error.code) + ": " +
+                           error.message);
+}
+
+}  // namespace
+
+Result<Runner> Runner::create(plugins::Device& device, std::shared_ptr<const model::Model> model,
+                              const RunnerOptions& options) {
+  const facet_program_desc desc = model->program().desc(options.cache_type);
+  FACET_TRY(plugins::Program program, device.create_program(desc));
+  RunnerBytes bytes;
+  bytes.weights_private = program.private_bytes();
+  FACET_TRY(bytes.cache, device.cache_bytes(*desc.cache, options.pages));
+  FACET_TRY(bytes.scratch, program.context_bytes(options.max_rows, options.max_selected));
+  FACET_TRY(plugins::Cache cache, device.create_cache(*desc.cache, options.pages));
+  FACET_TRY(plugins::Context context, program.create_context(options.max_rows, options.max_selected));
+  return Runner(std::move(model), std::move(program), std::move(cache), std::move(context), bytes,
+                options.max_rows);
+}
+
+Runner::Runner(std::shared_ptr<const model::Model> model, plugins::Program program, plugins::Cache cache,
+               plugins::Context context, RunnerBytes bytes, uint32_t max_rows)
+    : model_(std::move(model)),
+      program_(std::move(program)),
+      cache_(std::move(cache)),
+      context_(std::move(context)),
+      bytes_(bytes),
+      max_rows_(max_rows) {}
+
+void Runner::run(Batch& batch, const std::function<void()>& between) {
+  const uint32_t last = static_cast<uint32_t>(program_.cuts().size()) - 1;
+  for (uint32_t cut = 0; cut < last && batch.live_rows() > 0;) {
+    const uint32_t end = slice_end(cut, batch.row_count());
+    const facet_rows rows = batch.rows();
+    facet_submit submit{};
+    submit.size = sizeof submit;
+    submit.first_cut = cut;
+    submit.last_cut = end;
+    submit.rows = &rows;
+    submit.cache = cache_.handle();
+    submit.sequence_count = batch.sequence_count();
+    submit.tables = batch.tables().data();
+
+    const Micros start = now_micros();
+    auto fence = context_.submit(submit);
+    if (!fence.ok()) device_failed(fence.error());
+    if (auto done = context_.wait(*fence); !done.ok()) device_failed(done.error());
+    learn(end - cut, batch.row_count(), now_micros() - start);
+    cut = end;
+    between();
+  }
+}
+
+void Runner::read_logits(uint32_t first, uint32_t rows, std::span<float> logits) {
+  if (auto read = context_.read_output(0, first, rows, logits); !read.ok()) device_failed(read.error());
+}
+
+uint32_t Runner::slice_end(uint32_t first, uint32_t rows) const {
+  const uint32_t last = static_cast<uint32_t>(program_.cuts().size()) - 1;
+  const double cost = micros_per_cut_[bucket(rows)];
+  const uint32_t cuts = cost == 0 ? 1 : static_cast<uint32_t>(std::clamp(kSliceMicros / cost, 1.0, 1e6));
+  return std::min(last, first + cuts);
+}
+
+void Runner::learn(uint32_t cuts, uint32_t rows, Micros took) {
+  double& known = micros_per_cut_[bucket(rows)];
+  const double now = static_cast<double>(std::max<Micros>(took, 1)) / cuts;
+  known = known == 0 ? now : 0.9 * known + 0.1 * now;
+}
+
+}  // namespace facet::engine

@@ -1,0 +1,88 @@
+// A sequence: one request in work, from its prompt's tokens to its last one.
+//
+// Pending   tokens that are known but not in the cache yet: the prompt at first, then the last generated
+// token. A step
+//           computes some or all of them; when none is left, the last one's logits give the next token.
+// Credit    how many more tokens the reader takes; with none left the sequence is paused.
+// No thread, socket or tensor in here; time is handed in.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/base/clock.h"
+#include "daemon/base/result.h"
+#include "daemon/engine/pages.h"
+#include "daemon/model/model.h"
+#include "daemon/sampling/sampler.h"
+#include "daemon/text/stop_matcher.h"
+#include "daemon/text/utf8_stream.h"
+#include "sdk/protocol/messages.h"
+
+namespace facet::engine {
+
+class Sequence {
+ public:
+  // Checks and tokenises a request. `context`: positions that a sequence may have. invalid_argument or
+  // too_large, naming what is wrong with the request. The model outlives the sequence.
+  static Result<Sequence> make(const protocol::Generate& request, const model::Model& model, uint32_t context,
+                               Micros now);
+
+  uint64_t id() const { return id_; }
+  // The most positions it can come to hold.
+  uint32_t positions() const { return limit_; }
+  uint32_t prompt_tokens() const { return prompt_tokens_; }
+
+  // Gives it its place in the cache: it runs from here on.
+  void start(std::unique_ptr<SequencePages> pages, Micros now);
+  SequencePages& pages() { return *pages_; }
+
+  uint32_t cached() const { return cached_; }
+  uint32_t pending() const { return static_cast<uint32_t>(tokens_.size()) - cached_; }
+  uint32_t token(uint32_t position) const { return static_cast<uint32_t>(tokens_[position]); }
+  bool paused() const { return credit_bounded_ && credit_ == 0; }
+  void grant(uint32_t tokens);
+
+  // `rows` pending tokens are in the cache now; pages that no later row sees are given back.
+  void advance(uint32_t rows);
+  // Draws the next token from the logits of the last position. The event to send, if the token is part of the
+  // answer; finished() may hold afterwards. Errors as Sampler::sample.
+  Result<std::optional<protocol::Token>> sample(std::span<const float> logits, sampling::Workspace& workspace,
+                                                Micros now);
+
+  void cancel() { finish_ = protocol::FinishReason::kCancelled; }
+  bool finished() const { return finish_.has_value(); }
+  // The answer's end; once, when finished().
+  protocol::Finish finish(Micros now);
+
+ private:
+  Sequence(const protocol::Generate& request, const model::Model& model, text::StopMatcher stops, Micros now);
+
+  // Bytes of a token through the text filters; the text that may be shown now. Sets finish_ at a stop string.
+  std::string show(text::Token token);
+
+  uint64_t id_;
+  const model::Model* model_;
+  sampling::Sampler sampler_;
+  text::Utf8Stream utf8_;
+  text::StopMatcher stops_;
+  bool ignore_end_;
+  bool credit_bounded_;
+  uint64_t credit_;
+
+  std::vector<text::Token> tokens_;  // prompt and answer
+  uint32_t prompt_tokens_ = 0;
+  uint32_t limit_ = 0;  // tokens_ may grow to
+  uint32_t cached_ = 0;
+  std::unique_ptr<SequencePages> pages_;
+  std::optional<protocol::FinishReason> finish_;
+
+  Micros arrived_;
+  Micros started_ = 0;
+  Micros first_token_ = 0;  // 0: none yet
+};
+
+}  // namespace facet::engine
