@@ -1,0 +1,182 @@
+#include "daemon/model/vocabulary_gguf.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "daemon/text/tokenizer.h"
+#include "tests/model/gguf_bytes.h"
+#include "tests/test_models.h"
+
+using namespace facet;
+using model::GgufFile;
+using model::GgufType;
+using test::as_bytes;
+using test::GgufBytes;
+
+namespace {
+
+// A vocabulary of six tokens; each part can be replaced before it is written.
+struct Written {
+  std::string algorithm = "llama";
+  std::vector<std::string> pieces = {"<unk>", "<s>", "</s>", "\u2581", "a", "<0x41>"};
+  std::vector<float> scores = {0, 0, 0, -1, -2, 0};
+  std::vector<int32_t> kinds = {2, 3, 4, 1, 1, 6};
+  std::function<void(GgufBytes&)> more = [](GgufBytes& file) {
+    file.u32("tokenizer.ggml.bos_token_id", 1).u32("tokenizer.ggml.unknown_token_id", 0);
+  };
+
+  std::string str() const {
+    GgufBytes file;
+    file.string("tokenizer.ggml.model", algorithm).strings("tokenizer.ggml.tokens", pieces);
+    file.numbers("tokenizer.ggml.scores", GgufType::kFloat32, scores);
+    file.numbers("tokenizer.ggml.token_type", GgufType::kInt32, kinds);
+    more(file);
+    return file.str();
+  }
+};
+
+void refused(const Written& written, facet_status code, const std::string& part) {
+  std::string bytes = written.str();
+  auto file = GgufFile::parse(as_bytes(bytes), "test.gguf");
+  REQUIRE(file.ok());
+  auto vocabulary = model::read_vocabulary(*file);
+  REQUIRE(!vocabulary.ok());
+  INFO(vocabulary.error().message);
+  CHECK(vocabulary.error().code == code);
+  CHECK(vocabulary.error().message.starts_with("test.gguf: "));
+  CHECK(vocabulary.error().message.find(part) != std::string::npos);
+}
+
+Written with(const std::function<void(Written&)>& change) {
+  Written written;
+  change(written);
+  return written;
+}
+
+}  // namespace
+
+TEST_CASE("a vocabulary is read from a file without tensors") {
+  std::string bytes = Written().str();
+  auto file = GgufFile::parse(as_bytes(bytes), "test.gguf");
+  REQUIRE(file.ok());
+  auto vocabulary = model::read_vocabulary(*file);
+  REQUIRE(vocabulary.ok());
+  CHECK(vocabulary->size() == 6);
+  CHECK(vocabulary->piece(4) == "a");
+  CHECK(vocabulary->score(4) == -2);
+  CHECK(vocabulary->kind(1) == text::TokenKind::kControl);
+  CHECK(vocabulary->kind(5) == text::TokenKind::kByte);
+  CHECK(vocabulary->byte(5) == 0x41);
+  CHECK(vocabulary->bos() == 1);
+  CHECK(vocabulary->unknown() == 0);
+  CHECK(!vocabulary->eos());
+  CHECK(vocabulary->add_bos());
+  CHECK(vocabulary->add_space_prefix());
+  // "</s>" closes an answer whatever kind the file gives it.
+  CHECK(vocabulary->kind(2) == text::TokenKind::kControl);
+  CHECK(vocabulary->ends_generation(2));
+  CHECK(!vocabulary->ends_generation(1));
+  // The pieces are views of the file.
+  CHECK(vocabulary->piece(4).data() > bytes.data());
+  CHECK(vocabulary->piece(4).data() < bytes.data() + bytes.size());
+}
+
+TEST_CASE("declared end tokens and flags are taken over") {
+  std::string bytes = with([](Written& w) {
+                        w.more = [](GgufBytes& file) {
+                          file.u32("tokenizer.ggml.eos_token_id", 4).u32("tokenizer.ggml.eot_token_id", 3);
+                          file.boolean("tokenizer.ggml.add_bos_token", false);
+                          file.boolean("tokenizer.ggml.add_space_prefix", false);
+                        };
+                      }).str();
+  auto file = GgufFile::parse(as_bytes(bytes), "test.gguf");
+  REQUIRE(file.ok());
+  auto vocabulary = model::read_vocabulary(*file);
+  REQUIRE(vocabulary.ok());
+  std::vector<text::Token> ends(vocabulary->end_of_generation().begin(),
+                                vocabulary->end_of_generation().end());
+  CHECK(ends == std::vector<text::Token>{2, 3, 4});
+  CHECK(!vocabulary->add_bos());
+  CHECK(!vocabulary->add_space_prefix());
+}
+
+TEST_CASE("a vocabulary of another kind or with wrong parts is refused by name") {
+  refused(with([](Written& w) { w.algorithm = "gemma4"; }), FACET_UNSUPPORTED,
+          "tokenizer 'gemma4' is not supported");
+  refused(with([](Written& w) { w.algorithm = "gpt2"; }), FACET_UNSUPPORTED, "tokenizer 'gpt2'");
+  refused(with([](Written& w) { w.scores.pop_back(); }), FACET_MALFORMED, "6 pieces, 5 scores and 6 kinds");
+  refused(with([](Written& w) { w.kinds.push_back(1); }), FACET_MALFORMED, "7 kinds");
+  refused(with([](Written& w) { w.scores[3] = std::nanf(""); }), FACET_MALFORMED,
+          "token 3 a score that is not a number");
+  refused(with([](Written& w) { w.kinds[4] = 7; }), FACET_MALFORMED, "token 4 the unknown kind 7");
+  refused(with([](Written& w) { w.kinds[4] = 0; }), FACET_MALFORMED, "token 4 the unknown kind");
+  refused(with([](Written& w) { w.kinds[4] = 257; }), FACET_MALFORMED, "token 4 the unknown kind");
+  refused(with([](Written& w) { w.kinds[4] = -1; }), FACET_MALFORMED, "token 4 the unknown kind");
+  refused(with([](Written& w) { w.pieces[5] = "<0xZZ>"; }), FACET_MALFORMED, "byte token 5");
+  refused(with([](Written& w) { w.pieces[5] = ""; }), FACET_MALFORMED, "byte token 5");
+  refused(with([](Written& w) { w.pieces[4] = std::string(1025, 'x'); }), FACET_MALFORMED,
+          "token 4 a piece of 1025 bytes");
+  refused(with([](Written& w) { w.pieces.clear(), w.scores.clear(), w.kinds.clear(); }), FACET_MALFORMED,
+          "is empty");
+  auto id = [](const char* key, uint32_t value) {
+    return with([=](Written& w) { w.more = [=](GgufBytes& file) { file.u32(key, value); }; });
+  };
+  refused(id("tokenizer.ggml.bos_token_id", 6), FACET_MALFORMED, "BOS 6, but only 6 tokens");
+  refused(id("tokenizer.ggml.eos_token_id", 99), FACET_MALFORMED, "EOS 99");
+  refused(id("tokenizer.ggml.eot_token_id", 99), FACET_MALFORMED, "end token 99");
+  refused(id("tokenizer.ggml.unknown_token_id", UINT32_MAX), FACET_MALFORMED,
+          "'tokenizer.ggml.unknown_token_id'");
+}
+
+TEST_CASE("a missing key of the vocabulary is named") {
+  for (const char* missing : {"tokenizer.ggml.model", "tokenizer.ggml.tokens", "tokenizer.ggml.scores",
+                              "tokenizer.ggml.token_type"}) {
+    GgufBytes file;
+    Written full;
+    auto wanted = [&](const char* key) { return std::string_view(key) != missing; };
+    if (wanted("tokenizer.ggml.model")) file.string("tokenizer.ggml.model", full.algorithm);
+    if (wanted("tokenizer.ggml.tokens")) file.strings("tokenizer.ggml.tokens", full.pieces);
+    if (wanted("tokenizer.ggml.scores"))
+      file.numbers("tokenizer.ggml.scores", GgufType::kFloat32, full.scores);
+    if (wanted("tokenizer.ggml.token_type"))
+      file.numbers("tokenizer.ggml.token_type", GgufType::kInt32, full.kinds);
+    std::string bytes = file.str();
+    auto opened = GgufFile::parse(as_bytes(bytes), "test.gguf");
+    REQUIRE(opened.ok());
+    auto vocabulary = model::read_vocabulary(*opened);
+    REQUIRE(!vocabulary.ok());
+    CHECK(vocabulary.error().code == FACET_NOT_FOUND);
+    CHECK(vocabulary.error().message.find(missing) != std::string::npos);
+  }
+}
+
+TEST_CASE("a tokenizer needs a token for every byte") {
+  std::string bytes = with([](Written& w) { w.more = [](GgufBytes&) {}; }).str();
+  auto file = GgufFile::parse(as_bytes(bytes), "test.gguf");
+  REQUIRE(file.ok());
+  auto vocabulary = model::read_vocabulary(*file);
+  REQUIRE(vocabulary.ok());
+  auto tokenizer = text::Tokenizer::make(std::move(*vocabulary));
+  REQUIRE(!tokenizer.ok());
+  CHECK(tokenizer.error().code == FACET_MALFORMED);
+  CHECK(tokenizer.error().message.find("no token for byte 0 ") != std::string::npos);
+}
+
+TEST_CASE("the real Gemma 3 vocabulary is read") {
+  auto file = GgufFile::open(test::real_gemma3_path());
+  REQUIRE(file.ok());
+  auto vocabulary = model::read_vocabulary(*file);
+  REQUIRE(vocabulary.ok());
+  CHECK(vocabulary->size() == 262144);
+  CHECK(vocabulary->bos() == 2);
+  CHECK(vocabulary->eos() == 1);
+  CHECK(vocabulary->unknown() == 3);
+  CHECK(vocabulary->add_bos());
+  CHECK(!vocabulary->add_space_prefix());
+  std::vector<text::Token> ends(vocabulary->end_of_generation().begin(),
+                                vocabulary->end_of_generation().end());
+  CHECK(ends == std::vector<text::Token>{1, 106, 212});
+}
