@@ -258,7 +258,7 @@ std::vector<Damage> damaged_headers() {
 }
 
 std::vector<Damage> damaged_keys() {
-  auto one = [](std::string_view key, uint32_t type, const std::string& value) {
+  auto one = [](const std::string& key, uint32_t type, const std::string& value) {
     return [=] { return GgufBytes().entry(key, type, value); };
   };
   auto array = [](uint32_t element, uint64_t count, const std::string& elements) {

@@ -46,11 +46,24 @@ const Tokenizer& real() {
   return loaded.tokenizer;
 }
 
+// "<0x00>" to "<0xFF>"; they outlive every vocabulary.
+const std::vector<std::string>& byte_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    for (unsigned byte = 0; byte < 256; ++byte) {
+      char name[8];
+      std::snprintf(name, sizeof name, "<0x%02X>", byte & 0xFF);
+      all.emplace_back(name);
+    }
+    return all;
+  }();
+  return names;
+}
+
 // A small vocabulary in the shape of Gemma's: control tokens, user-defined runs, bytes, and `pieces` with
 // falling scores.
 struct Small {
   text::VocabularyParts parts;
-  std::vector<std::string> names;
 
   void add(std::string_view piece, TokenKind kind, float score) {
     parts.pieces.push_back(piece);
@@ -59,19 +72,13 @@ struct Small {
   }
 
   explicit Small(const std::vector<std::string_view>& pieces) {
-    names.reserve(256);
     add("<unk>", TokenKind::kUnknown, 0);
     add("<bos>", TokenKind::kControl, 0);
     add("<end>", TokenKind::kControl, 0);
     add("\n", TokenKind::kUserDefined, 0);
     add("\n\n", TokenKind::kUserDefined, 0);
     add("  ", TokenKind::kUserDefined, 0);
-    for (int byte = 0; byte < 256; ++byte) {
-      char name[8];
-      std::snprintf(name, sizeof name, "<0x%02X>", static_cast<unsigned>(byte));
-      names.push_back(name);
-      add(names.back(), TokenKind::kByte, 0);
-    }
+    for (const std::string& name : byte_names()) add(name, TokenKind::kByte, 0);
     float score = 0;
     for (std::string_view piece : pieces) add(piece, TokenKind::kNormal, --score);
     parts.bos = 1;
@@ -215,7 +222,7 @@ TEST_CASE("words merged alone with a heap give what the definition gives on the 
     if (vocabulary.kind(token) == TokenKind::kNormal) pieces.emplace(vocabulary.piece(token), token);
   }
   // The one piece of this vocabulary that reaches over a space is among the parts.
-  const std::vector<std::string> parts = {"the",    " ",   " ",      "> </",   "<b>", "e",   "ing",
+  const std::vector<std::string> parts = {"the",    " ",   " ",      "> </",   "<b>", "e",  "ing",
                                           "Wasser", " of", "\u00e9", "\u6f22", ">",   "</", "\U0001F999",
                                           "ab",     "aaa", ".",      "1",      "x "};
   std::mt19937 random(7);
