@@ -1,0 +1,328 @@
+#include "daemon/base/settings.h"
+
+#include <toml++/toml.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <iostream>
+
+namespace facet::settings {
+namespace {
+
+constexpr int kExitUsage = 2;
+
+template <typename... Cases>
+struct Overloaded : Cases... {
+  using Cases::operator()...;
+};
+template <typename... Cases>
+Overloaded(Cases...) -> Overloaded<Cases...>;
+
+std::string key_of(const Setting& setting) {
+  std::string key = setting.name;
+  std::replace(key.begin(), key.end(), '-', '_');
+  return key;
+}
+
+// "64K" is 65536. Nothing for what is no number or does not fit.
+std::optional<uint64_t> number_of(std::string_view text, bool bytes) {
+  uint64_t number = 0;
+  const char* end = text.data() + text.size();
+  auto [rest, wrong] = std::from_chars(text.data(), end, number);
+  if (wrong != std::errc() || rest == text.data()) return {};
+  if (rest == end) return number;
+  if (!bytes || rest + 1 != end) return {};
+  int shift = 0;
+  switch (*rest) {
+    case 'K':
+      shift = 10;
+      break;
+    case 'M':
+      shift = 20;
+      break;
+    case 'G':
+      shift = 30;
+      break;
+    default:
+      return {};
+  }
+  if (number > std::numeric_limits<uint64_t>::max() >> shift) return {};
+  return number << shift;
+}
+
+Error refused(const Setting& setting, std::string_view text, const std::string& wanted) {
+  return Error{FACET_INVALID_ARGUMENT,
+               setting.name + ": takes " + wanted + ", not '" + std::string(text) + "'"};
+}
+
+std::string range_of(const Setting& setting, uint64_t most, const char* what) {
+  most = std::min(most, setting.most);
+  if (most == std::numeric_limits<uint64_t>::max()) {
+    return std::string(what) + " from " + std::to_string(setting.least);
+  }
+  return std::string(what) + " from " + std::to_string(setting.least) + " to " + std::to_string(most);
+}
+
+template <typename Number>
+Result<void> assign_number(const Setting& setting, std::string_view text, Number* target) {
+  const bool bytes = std::is_same_v<Number, uint64_t>;
+  const uint64_t most = std::min<uint64_t>(setting.most, std::numeric_limits<Number>::max());
+  auto number = number_of(text, bytes);
+  if (!number || *number < setting.least || *number > most) {
+    return refused(setting, text, range_of(setting, most, bytes ? "bytes (K, M, G)" : "a number"));
+  }
+  *target = static_cast<Number>(*number);
+  return {};
+}
+
+std::string joined(const std::vector<std::string>& words, const char* between) {
+  std::string all;
+  for (const auto& word : words) all += (all.empty() ? "" : between) + word;
+  return all;
+}
+
+// The default of a setting as the config file writes it.
+std::string default_of(const Setting& setting) {
+  auto quoted = [](const std::string& text) { return '"' + text + '"'; };
+  return std::visit(Overloaded{[&](std::string* text) { return quoted(*text); },
+                               [&](std::vector<std::string>* texts) {
+                                 std::string all = joined(*texts, "\", \"");
+                                 return texts->empty() ? std::string("[]") : "[" + quoted(all) + "]";
+                               },
+                               [](bool* on) { return std::string(*on ? "true" : "false"); },
+                               [](uint32_t* number) { return std::to_string(*number); },
+                               [&](uint64_t* bytes) {
+                                 if (*bytes != 0 && *bytes % (1 << 20) == 0) {
+                                   return quoted(std::to_string(*bytes >> 20) + "M");
+                                 }
+                                 return std::to_string(*bytes);
+                               },
+                               [&](Named*) { return quoted(setting.value); }},
+                    setting.target);
+}
+
+// ---- the config file
+
+class FileReader {
+ public:
+  FileReader(const Table& table, const std::string& path) : table_(table), path_(path) {}
+
+  Result<void> read(const toml::table& file) { return read_section("", file); }
+
+ private:
+  const Setting* find(std::string_view section, std::string_view key) const {
+    for (const auto& setting : table_) {
+      if (setting.place == Place::kFlag || std::holds_alternative<Named*>(setting.target)) continue;
+      if (setting.section == section && key_of(setting) == key) return &setting;
+    }
+    return nullptr;
+  }
+  bool is_section(std::string_view name) const {
+    return std::any_of(table_.begin(), table_.end(), [&](const auto& s) { return s.section == name; });
+  }
+  const Setting* find_named(std::string_view section) const {
+    for (const auto& setting : table_) {
+      if (setting.section == section && std::holds_alternative<Named*>(setting.target)) return &setting;
+    }
+    return nullptr;
+  }
+
+  Error wrong(const toml::node& node, const std::string& what) const {
+    return Error{FACET_INVALID_ARGUMENT,
+                 path_ + ":" + std::to_string(node.source().begin.line) + ": " + what};
+  }
+
+  Result<void> read_section(const std::string& section, const toml::table& values) {
+    for (auto&& [key, node] : values) {
+      const std::string name(key.str());
+      const toml::table* inner = node.as_table();
+      if (inner && section.empty() && is_section(name)) {
+        if (const Setting* named = find_named(name)) {
+          FACET_CHECK(read_named(*named, *inner));
+        } else {
+          FACET_CHECK(read_section(name, *inner));
+        }
+        continue;
+      }
+      const Setting* setting = find(section, name);
+      if (!setting) return wrong(node, "unknown setting '" + name + "'");
+      FACET_CHECK(read_value(*setting, node));
+    }
+    return {};
+  }
+
+  Result<void> read_named(const Setting& setting, const toml::table& tables) {
+    for (auto&& [key, node] : tables) {
+      const std::string name(key.str());
+      const toml::table* inner = node.as_table();
+      const std::string title = "[" + setting.section + "." + name + "]";
+      if (!inner) return wrong(node, "'" + name + "' should be a table " + title);
+      for (auto&& [inner_key, inner_node] : *inner) {
+        if (inner_key.str() != key_of(setting)) {
+          return wrong(inner_node, "unknown setting '" + std::string(inner_key.str()) + "' in " + title);
+        }
+      }
+      auto value = (*inner)[key_of(setting)].value_exact<std::string>();
+      if (!value) return wrong(node, title + " needs a text '" + key_of(setting) + "'");
+      (**std::get_if<Named*>(&setting.target))[name] = *value;
+    }
+    return {};
+  }
+
+  Result<void> read_value(const Setting& setting, const toml::node& node) {
+    if (const auto* list = node.as_array()) {
+      if (!std::holds_alternative<std::vector<std::string>*>(setting.target)) {
+        return wrong(node, setting.name + " takes one value, not a list");
+      }
+      for (const auto& element : *list) FACET_CHECK(read_value(setting, element));
+      return {};
+    }
+    std::string text;
+    if (auto string = node.value_exact<std::string>()) {
+      text = *string;
+    } else if (auto integer = node.value_exact<int64_t>()) {
+      text = std::to_string(*integer);
+    } else if (auto boolean = node.value_exact<bool>()) {
+      text = *boolean ? "true" : "false";
+    } else {
+      return wrong(node, setting.name + " takes a text, a whole number, true or false");
+    }
+    auto assigned = assign(setting, text);
+    return assigned ? Result<void>() : wrong(node, assigned.error().message);
+  }
+
+  const Table& table_;
+  const std::string path_;
+};
+
+// ---- the command line
+
+// What the command line says, to be assigned after the config file was read.
+struct Flags {
+  std::vector<std::pair<const Setting*, std::string>> values;
+  std::string config_path;
+  bool manual = false;
+};
+
+void add_flag(CLI::App& app, const Setting& setting, Flags& flags) {
+  if (setting.place == Place::kFile) return;
+  const std::string flag = "--" + setting.name;
+  auto keep = [&flags, &setting](const std::string& text) { flags.values.emplace_back(&setting, text); };
+  std::string help = setting.help;
+  if (!setting.choices.empty()) help += " (" + joined(setting.choices, ", ") + ")";
+  CLI::Option* option = nullptr;
+  if (std::holds_alternative<bool*>(setting.target)) {
+    option = app.add_flag_callback(
+        flag, [keep] { keep("true"); }, help);
+  } else if (std::holds_alternative<std::vector<std::string>*>(setting.target)) {
+    auto keep_all = [keep](const std::vector<std::string>& texts) {
+      for (const auto& text : texts) keep(text);
+    };
+    option = app.add_option_function<std::vector<std::string>>(flag, keep_all, help)->expected(1)->take_all();
+  } else {
+    option = app.add_option_function<std::string>(flag, keep, help)->default_str(default_of(setting));
+  }
+  if (!setting.value.empty()) option->type_name(setting.value);
+  if (!setting.section.empty()) option->group(setting.section);
+}
+
+// The file first, then the flags, which override it.
+Result<void> apply(const Program& program, const Table& table, const Flags& flags) {
+  if (!flags.config_path.empty()) {
+    FACET_CHECK(read_file(table, flags.config_path));
+  } else if (!program.config_path.empty() && ::access(program.config_path.c_str(), F_OK) == 0) {
+    FACET_CHECK(read_file(table, program.config_path));
+  }
+  for (const auto& [setting, text] : flags.values) {
+    auto assigned = assign(*setting, text);
+    if (!assigned) return Error{assigned.error().code, "--" + assigned.error().message};
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<void> assign(const Setting& setting, std::string_view text) {
+  return std::visit(
+      Overloaded{[&](std::string* target) -> Result<void> {
+                   const auto& choices = setting.choices;
+                   if (!choices.empty() && std::find(choices.begin(), choices.end(), text) == choices.end()) {
+                     return refused(setting, text, "one of " + joined(choices, ", "));
+                   }
+                   *target = text;
+                   return {};
+                 },
+                 [&](std::vector<std::string>* target) -> Result<void> {
+                   target->emplace_back(text);
+                   return {};
+                 },
+                 [&](bool* target) -> Result<void> {
+                   if (text != "true" && text != "false") return refused(setting, text, "true or false");
+                   *target = text == "true";
+                   return {};
+                 },
+                 [&](uint32_t* target) { return assign_number(setting, text, target); },
+                 [&](uint64_t* target) { return assign_number(setting, text, target); },
+                 [&](Named*) -> Result<void> { return refused(setting, text, "tables of the config file"); }},
+      setting.target);
+}
+
+Result<void> read_file(const Table& table, const std::string& path) {
+  if (::access(path.c_str(), R_OK) != 0) {
+    return Error{FACET_NOT_FOUND, "config file " + path + " cannot be read"};
+  }
+  try {
+    const toml::table file = toml::parse_file(path);
+    return FileReader(table, path).read(file);
+  } catch (const toml::parse_error& error) {
+    return Error{FACET_INVALID_ARGUMENT, path + ":" + std::to_string(error.source().begin.line) + ": " +
+                                             std::string(error.description())};
+  }
+}
+
+std::string manual(const Program& program, const Table& table) {
+  std::string text = "# " + program.name + " " + program.version + ": " + program.about + "\n";
+  std::string section;
+  for (const auto& setting : table) {
+    if (setting.place == Place::kFlag) continue;
+    const bool named = std::holds_alternative<Named*>(setting.target);
+    if (setting.section != section) {
+      section = setting.section;
+      text += named ? "\n# [" + section + ".NAME]" : "\n[" + section + "]";
+      text += "\n";
+    }
+    text += "\n# " + setting.help;
+    if (!setting.choices.empty()) text += " (" + joined(setting.choices, ", ") + ")";
+    text += "\n# " + key_of(setting) + " = " + default_of(setting) + "\n";
+  }
+  return text;
+}
+
+std::optional<int> parse(const Program& program, const Table& table, int argc, const char* const* argv) {
+  CLI::App app(program.about, program.name);
+  app.set_version_flag("--version", program.name + " " + program.version);
+  Flags flags;
+  if (!program.config_path.empty()) {
+    app.add_option("--config", flags.config_path, "the config file")->type_name("PATH");
+    app.add_flag("--manual", flags.manual, "print a config file with all settings and their defaults");
+  }
+  for (const auto& setting : table) add_flag(app, setting, flags);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kExitUsage;
+  }
+  if (flags.manual) {
+    std::cout << manual(program, table);
+    return 0;
+  }
+  auto applied = apply(program, table, flags);
+  if (applied) return {};
+  std::cerr << program.name << ": " << applied.error().message << "\n";
+  return kExitUsage;
+}
+
+}  // namespace facet::settings

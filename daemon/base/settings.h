@@ -1,0 +1,68 @@
+// Settings: one table of a program that makes its flags, its config file and its manual.
+//
+// A *setting* is a line of the table. `cache-bytes` in the section `engine` is `--cache-bytes 2G` on the
+// command line and `cache_bytes = "2G"` under `[engine]` in the config file; a flag overrides the file. Where
+// its value goes is its *target*; what stands there before is the default that the manual shows.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "daemon/base/result.h"
+
+namespace facet::settings {
+
+// Tables [section.KEY] of the config file that each hold the one setting, by KEY.
+using Named = std::map<std::string, std::string>;
+
+// A text; texts (the flag may be repeated); a switch; a number; a number of bytes ("64K", "1G" and plain
+// bytes).
+using Target = std::variant<std::string*, std::vector<std::string>*, bool*, uint32_t*, uint64_t*, Named*>;
+
+enum class Place { kAnywhere, kFlag, kFile };
+
+struct Setting {
+  std::string section;  // "": the top of the file
+  std::string name;     // words joined by '-'
+  std::string value;    // what stands for the value in the manual: "PATH"
+  std::string help;
+  Target target;
+  Place place = Place::kAnywhere;
+  // Of numbers.
+  uint64_t least = 0;
+  uint64_t most = std::numeric_limits<uint64_t>::max();
+  // Of a text: what it may be; empty: anything.
+  std::vector<std::string> choices = {};
+};
+
+using Table = std::vector<Setting>;
+
+struct Program {
+  std::string name;
+  std::string version;
+  std::string about;
+  // Read if it exists and no --config names another; empty: the program has no config file.
+  std::string config_path;
+};
+
+// Writes `text` to the setting's target. invalid_argument names the setting and says what it takes.
+Result<void> assign(const Setting& setting, std::string_view text);
+
+// Reads a config file. not_found, or invalid_argument with file, line and what is wrong there; unknown keys
+// are wrong.
+Result<void> read_file(const Table& table, const std::string& path);
+
+// The whole config file, each setting with its help and its default, as comments.
+std::string manual(const Program& program, const Table& table);
+
+// Reads the command line, and the config file if the program has one. A value: main shall return it now, all
+// that was to be said (--help, --version, --manual, an error) was printed.
+std::optional<int> parse(const Program& program, const Table& table, int argc, const char* const* argv);
+
+}  // namespace facet::settings
