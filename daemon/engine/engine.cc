@@ -9,6 +9,7 @@
 #include "daemon/base/mailbox.h"
 #include "daemon/engine/served_model.h"
 #include "plugins/host/backend.h"
+#include "plugins/host/discovery.h"
 
 namespace facet::engine {
 namespace {
