@@ -1,13 +1,10 @@
 #include "daemon/text/literals.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace facet::text {
 namespace {
-
-bool is_special(TokenKind kind) {
-  return kind == TokenKind::kControl || kind == TokenKind::kUnknown;
-}
 
 unsigned char byte_at(std::string_view piece, size_t index) {
   return static_cast<unsigned char>(piece[index]);
@@ -17,9 +14,7 @@ unsigned char byte_at(std::string_view piece, size_t index) {
 
 Literals::Literals(const Vocabulary& vocabulary) {
   for (Token token = 0; vocabulary.contains(token); ++token) {
-    TokenKind kind = vocabulary.kind(token);
-    if (vocabulary.piece(token).empty() || (kind != TokenKind::kUserDefined && !is_special(kind))) continue;
-    tokens_.push_back(token);
+    if (is_literal(vocabulary.kind(token)) && !vocabulary.piece(token).empty()) tokens_.push_back(token);
   }
   std::sort(tokens_.begin(), tokens_.end(), [&](Token a, Token b) {
     return std::pair(vocabulary.piece(a), a) < std::pair(vocabulary.piece(b), b);

@@ -12,6 +12,13 @@
 
 namespace facet::text {
 
+inline bool is_special(TokenKind kind) {
+  return kind == TokenKind::kControl || kind == TokenKind::kUnknown;
+}
+inline bool is_literal(TokenKind kind) {
+  return kind == TokenKind::kUserDefined || is_special(kind);
+}
+
 // Finds the longest such token at a place of a text. Built for one vocabulary, which every call is given
 // again: the object keeps token numbers only, so both may move.
 class Literals {

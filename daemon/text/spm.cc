@@ -147,6 +147,8 @@ Result<Spm> Spm::make(const Vocabulary& vocabulary) {
 
 bool Spm::insert(const Vocabulary& vocabulary, Token token) {
   std::string_view piece = vocabulary.piece(token);
+  // No text has such a piece, and the bytes of a literal "▁" must not grow together.
+  if (!is_utf8(piece)) return true;
   longest_ = std::max(longest_, piece.size());
   for (size_t at = piece.find(kSpaceMark, 1); at != piece.npos; at = piece.find(kSpaceMark, at + 1)) {
     if (!piece.substr(0, at).ends_with(kSpaceMark)) joins_.set(static_cast<unsigned char>(piece[at - 1]));

@@ -68,17 +68,17 @@ void Tokenizer::append_bytes(Token token, bool special, std::string& out) const 
 
 Result<std::string> Tokenizer::decode(std::span<const Token> tokens, bool special) const {
   std::string out;
-  bool at_start = vocabulary_.add_space_prefix();
+  bool prefixed = vocabulary_.add_space_prefix();  // and nothing of the text has come yet
   for (Token token : tokens) {
     if (!vocabulary_.contains(token)) {
       return Error{FACET_INVALID_ARGUMENT, std::to_string(token) + " is no token of this vocabulary of " +
                                                std::to_string(vocabulary_.size())};
     }
+    size_t before = out.size();
     append_bytes(token, special, out);
-    if (at_start && vocabulary_.kind(token) != TokenKind::kControl) {
-      if (vocabulary_.kind(token) != TokenKind::kUserDefined && out.starts_with(' ')) out.erase(0, 1);
-      at_start = false;
-    }
+    if (!prefixed || vocabulary_.kind(token) == TokenKind::kControl) continue;
+    prefixed = false;
+    if (!is_literal(vocabulary_.kind(token)) && before == 0 && out.starts_with(' ')) out.erase(0, 1);
   }
   return out;
 }

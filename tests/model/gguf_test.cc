@@ -14,13 +14,14 @@
 #include "tests/model/gguf_bytes.h"
 #include "tests/test_models.h"
 
-using namespace facet;
-using model::GgufFile;
-using model::GgufTensor;
-using model::GgufType;
-using test::as_bytes;
-using test::Bytes;
-using test::GgufBytes;
+namespace test = facet::test;
+using facet::Result;
+using facet::model::GgufFile;
+using facet::model::GgufTensor;
+using facet::model::GgufType;
+using facet::test::as_bytes;
+using facet::test::Bytes;
+using facet::test::GgufBytes;
 
 namespace {
 

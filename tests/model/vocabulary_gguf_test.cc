@@ -10,7 +10,9 @@
 #include "tests/model/gguf_bytes.h"
 #include "tests/test_models.h"
 
-using namespace facet;
+namespace model = facet::model;
+namespace test = facet::test;
+namespace text = facet::text;
 using model::GgufFile;
 using model::GgufType;
 using test::as_bytes;

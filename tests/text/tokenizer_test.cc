@@ -13,7 +13,9 @@
 #include "daemon/text/utf8.h"
 #include "tests/test_models.h"
 
-using namespace facet;
+namespace model = facet::model;
+namespace test = facet::test;
+namespace text = facet::text;
 using nlohmann::json;
 using text::EncodeOptions;
 using text::Token;
@@ -322,6 +324,11 @@ TEST_CASE("of two tokens with one piece the first is used") {
   Small small({"a"});
   small.add("a", TokenKind::kNormal, 9);
   CHECK(encode(small.tokenizer(), "a") == Tokens{262});
+}
+
+TEST_CASE("a piece that is not UTF-8 is never made, so a mark in the text stays a mark") {
+  Small small({"\u2581", "\xE2\x96", "\xE2", "\x96", "\x81"});
+  CHECK(decode(small.tokenizer(), encode(small.tokenizer(), "\u2581 ")) == "\u2581 ");
 }
 
 TEST_CASE("a vocabulary without byte tokens falls back to unknown") {
