@@ -86,7 +86,7 @@ function(facet_add_test name)
 endfunction()
 
 # facet_test(NAME [MODELS] SOURCES file... [PRIVATE target...] [LABELS label...] [ARGS arg...])
-# A doctest program. MODELS: it reads the tiny models, which ctest then makes first. Labels: fast (the default) runs in
+# A doctest program. MODELS: it reads the tiny or the real model, which ctest then gets first. Labels: fast (the default) runs in
 # scripts/test; slow only in .ci/run.
 function(facet_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "MODELS" "" "SOURCES;PRIVATE;LABELS;ARGS")
