@@ -4,8 +4,10 @@
     make_models.py [--check] FOLDER
 
 Every model is NAME.gguf in FOLDER: one for each data/NAME.json that says how it was made, and Gemma 3 in every other type
-that gguf-py can write. A model whose hash is right is left alone, so a second call takes a moment. --check makes nothing and
-exits 1 if a model is missing or differs. Making needs the packages of requirements.txt; checking needs nothing.
+that gguf-py can write. Beside each lie the logits that exact arithmetic gives: NAME.logits.bin, float32 [rows, vocabulary] of all
+positions of the prompts in NAME.logits.json, one after the other. A model whose hash is right is left alone, so a second call takes a
+moment. --check makes nothing and exits 1 if something is missing or differs. Making needs the packages of requirements.txt; checking
+needs nothing.
 """
 import argparse
 import hashlib
@@ -51,6 +53,27 @@ def make(arguments: dict, path: Path) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
+def logits_made_from(sha256: str) -> dict:
+    """What NAME.logits.json says if it belongs to the model, the prompts and the reference as they are now."""
+    prompts = [prompt["ids"] for prompt in json.loads((HERE / "data" / "gemma3.json").read_text())["prompts"]]
+    return {"model": sha256, "reference": sha256_of(HERE / "gemma4" / "gemma4_reference.py"), "prompts": prompts}
+
+
+def has_logits(path: Path, sha256: str) -> bool:
+    about, data = path.with_suffix(".logits.json"), path.with_suffix(".logits.bin")
+    return about.is_file() and data.is_file() and json.loads(about.read_text()) == logits_made_from(sha256)
+
+
+def make_logits(path: Path, sha256: str) -> None:
+    import numpy
+    from gemma4.gemma4_reference import Model
+
+    model, about = Model(str(path)), logits_made_from(sha256)
+    rows = numpy.concatenate([model.logits(prompt) for prompt in about["prompts"]])
+    path.with_suffix(".logits.bin").write_bytes(rows.astype("<f4").tobytes())
+    path.with_suffix(".logits.json").write_text(json.dumps(about))  # last: it says that the other is there
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -60,10 +83,14 @@ def main() -> int:
     status = 0
     for name, (arguments, sha256) in wanted().items():
         path = options.folder / f"{name}.gguf"
-        if sha256_of(path) == sha256:
+        found = sha256_of(path) == sha256
+        if found and has_logits(path, sha256):
             continue
         if options.check:
             return 1
+        if found:
+            make_logits(path, sha256)
+            continue
         part = path.with_suffix(".part")
         make(arguments, part)
         if sha256_of(part) != sha256:
@@ -72,6 +99,7 @@ def main() -> int:
             status = 1
             continue
         part.replace(path)
+        make_logits(path, sha256)
         print(f"make_models: {path}")
     return status
 
