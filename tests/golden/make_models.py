@@ -53,22 +53,28 @@ def make(arguments: dict, path: Path) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def logits_made_from(sha256: str) -> dict:
+def prompts_of(name: str) -> list[list[int]]:
+    path = HERE / "data" / f"{name}.json"
+    return [prompt["ids"] for prompt in json.loads(path.read_text())["prompts"]] if path.exists() else []
+
+
+def logits_made_from(name: str, sha256: str) -> dict:
     """What NAME.logits.json says if it belongs to the model, the prompts and the reference as they are now."""
-    prompts = [prompt["ids"] for prompt in json.loads((HERE / "data" / "gemma3.json").read_text())["prompts"]]
+    prompts = prompts_of("gemma3")
+    prompts += [prompt for prompt in prompts_of(name) if prompt not in prompts]
     return {"model": sha256, "reference": sha256_of(HERE / "gemma4" / "gemma4_reference.py"), "prompts": prompts}
 
 
 def has_logits(path: Path, sha256: str) -> bool:
     about, data = path.with_suffix(".logits.json"), path.with_suffix(".logits.bin")
-    return about.is_file() and data.is_file() and json.loads(about.read_text()) == logits_made_from(sha256)
+    return about.is_file() and data.is_file() and json.loads(about.read_text()) == logits_made_from(path.stem, sha256)
 
 
 def make_logits(path: Path, sha256: str) -> None:
     import numpy
     from gemma4.gemma4_reference import Model
 
-    model, about = Model(str(path)), logits_made_from(sha256)
+    model, about = Model(str(path)), logits_made_from(path.stem, sha256)
     rows = numpy.concatenate([model.logits(prompt) for prompt in about["prompts"]])
     path.with_suffix(".logits.bin").write_bytes(rows.astype("<f4").tobytes())
     path.with_suffix(".logits.json").write_text(json.dumps(about))  # last: it says that the other is there
