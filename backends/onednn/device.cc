@@ -1,0 +1,74 @@
+#include "backends/onednn/device.h"
+
+#include "backends/onednn/cache.h"
+#include "backends/onednn/program.h"
+#include "backends/onednn/self_check.h"
+
+namespace facet::cpu {
+namespace {
+
+Kernels checked_kernels(Isa isa, const plugin::Log& log) {
+  Kernels kernels = kernels_of(isa);
+  std::string fault = isa == Isa::kPortable ? "" : difference(kernels, kernels_of(Isa::kPortable));
+  if (fault.empty()) return kernels;
+  log(FACET_LOG_WARNING, std::string("the ") + isa_name(isa) +
+                             " kernels give other results than the portable " + "ones (" + fault +
+                             "); the portable ones are used, which are slow");
+  return kernels_of(Isa::kPortable);
+}
+
+}  // namespace
+
+Device::Device(uint32_t threads, Isa isa, plugin::Log log)
+    : kernels_(checked_kernels(isa, log)),
+      numerics_("cpu/1"),
+      pool_(threads == 0 ? allowed_cpus() : threads),
+      thread_([this] { serve(); }) {
+  log(FACET_LOG_DEBUG, std::string("cpu: ") + isa_name(kernels_.isa) + " kernels, " +
+                           std::to_string(pool_.workers()) + " threads");
+}
+
+Device::~Device() {
+  {
+    std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  changed_.notify_one();
+  thread_.join();
+}
+
+std::unique_ptr<plugin::Program> Device::create_program(plugin::Description description) {
+  return std::make_unique<Program>(*this, std::move(description));
+}
+
+uint64_t Device::cache_bytes(const plugin::Layout& layout, const std::vector<uint32_t>& pages) const {
+  return CacheShape(layout).bytes(pages);
+}
+
+std::unique_ptr<plugin::Cache> Device::create_cache(const plugin::Layout& layout,
+                                                    const std::vector<uint32_t>& pages) {
+  return std::make_unique<Cache>(layout, pages);
+}
+
+void Device::enqueue(std::function<void()> task) {
+  {
+    std::lock_guard lock(mutex_);
+    tasks_.push_back(std::move(task));
+  }
+  changed_.notify_one();
+}
+
+void Device::serve() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [&] { return !tasks_.empty() || closing_; });
+    if (tasks_.empty()) return;
+    auto task = std::move(tasks_.front());
+    tasks_.pop_front();
+    lock.unlock();
+    task();
+    lock.lock();
+  }
+}
+
+}  // namespace facet::cpu

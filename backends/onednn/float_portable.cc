@@ -1,0 +1,25 @@
+// The row kernels and attention in plain code.
+#include "backends/onednn/attention_kernel.h"
+#include "backends/onednn/float_kernels.h"
+#include "backends/onednn/vector_sets.h"
+
+namespace facet::cpu {
+
+Kernels portable_float_kernels() {
+  using L = PortableLanes;
+  Kernels kernels{};
+  kernels.attention = attention<L>;
+  kernels.quantise_blocks = quantise_blocks<L>;
+  kernels.quantise_super_blocks = quantise_super_blocks<L>;
+  kernels.rms_norm = rms_norm<L>;
+  kernels.rope = rope<L>;
+  kernels.gelu_gated = gelu_gated<L>;
+  kernels.add = add<L>;
+  kernels.mul = mul<L>;
+  kernels.scale = scale<L>;
+  kernels.soft_cap = soft_cap<L>;
+  kernels.to_half = to_half<L>;
+  return kernels;
+}
+
+}  // namespace facet::cpu

@@ -1,0 +1,75 @@
+#include "backends/onednn/isa.h"
+
+#include <facet/description.hpp>
+
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace facet::cpu {
+
+const char* isa_name(Isa isa) {
+  switch (isa) {
+    case Isa::kPortable:
+      return "portable";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kAvx512Vnni:
+      return "avx512vnni";
+  }
+  return "unknown";
+}
+
+bool isa_available(Isa isa) {
+  if (isa == Isa::kPortable) return true;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  bool avx2 =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  if (isa == Isa::kAvx2) return avx2;
+  return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512vnni");
+#else
+  return false;
+#endif
+}
+
+Isa choose_isa(const char* wanted) {
+  constexpr Isa kBestFirst[] = {Isa::kAvx512Vnni, Isa::kAvx2, Isa::kPortable};
+  for (Isa isa : kBestFirst) {
+    if (wanted == nullptr || *wanted == 0) {
+      if (isa_available(isa)) return isa;
+    } else if (std::strcmp(wanted, isa_name(isa)) == 0) {
+      if (isa_available(isa)) return isa;
+      throw plugin::Failure(FACET_UNSUPPORTED, std::string("FACET_ISA=") + wanted +
+                                                   ": this CPU does not have these instructions");
+    }
+  }
+  plugin::invalid(std::string("FACET_ISA=") + wanted + " is none of portable, avx2, avx512vnni");
+}
+
+std::string cpu_name() {
+  std::string name;
+#if defined(__x86_64__)
+  if (__get_cpuid_max(0x80000000u, nullptr) >= 0x80000004u) {
+    unsigned words[12];
+    for (unsigned i = 0; i < 3; ++i) {
+      __cpuid(0x80000002u + i, words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3]);
+    }
+    char text[sizeof words + 1] = {};
+    std::memcpy(text, words, sizeof words);
+    name = text;
+  }
+  while (!name.empty() && name.back() == ' ') name.pop_back();
+  while (!name.empty() && name.front() == ' ') name.erase(0, 1);
+  if (name.empty()) name = "x86-64";
+#else
+  name = "cpu";
+#endif
+  return name;
+}
+
+}  // namespace facet::cpu

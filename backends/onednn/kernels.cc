@@ -1,0 +1,21 @@
+#include "backends/onednn/kernels.h"
+
+#include "backends/onednn/portable.h"
+#include "backends/onednn/vector_sets.h"
+
+namespace facet::cpu {
+
+Kernels kernels_of(Isa isa) {
+  Kernels kernels = portable_float_kernels();
+  kernels.matmul = matmul_portable;
+#if defined(__x86_64__)
+  if (isa != Isa::kPortable) {
+    kernels = avx2_float_kernels();
+    kernels.matmul = isa == Isa::kAvx2 ? matmul_avx2 : matmul_avx512;
+  }
+#endif
+  kernels.isa = isa;
+  return kernels;
+}
+
+}  // namespace facet::cpu

@@ -1,0 +1,110 @@
+#include "backends/onednn/program.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "backends/onednn/context.h"
+#include "backends/onednn/device.h"
+
+namespace facet::cpu {
+
+Program::Program(Device& device, plugin::Description description)
+    : device_(device), description_(std::move(description)), steps_(fuse(description_)) {
+  const size_t ops = description_.ops.size();
+  prepared_.resize(ops);
+  floats_.resize(ops);
+  rotation_of_.assign(ops, FACET_NONE);
+  decoded_.resize(description_.weights.size());
+  for (uint32_t op = 0; op < ops; ++op) prepare(op);
+
+  cuts_ = {0};
+  cut_steps_ = {0};
+  for (uint32_t s = 0; s < steps_.steps.size(); ++s) {
+    if (steps_.steps[s].cut == 0) continue;
+    cuts_.push_back(steps_.steps[s].cut);
+    cut_steps_.push_back(s + 1);
+  }
+}
+
+void Program::prepare(uint32_t number) {
+  const facet_op& op = description_.ops[number];
+  switch (op.kind) {
+    case FACET_OP_EMBED:
+    case FACET_OP_MATMUL: {
+      const facet_weight& weight = description_.weights[op.weights[0]];
+      PreparedWeight& prepared = prepared_[number];
+      prepared = {weight.type, static_cast<uint32_t>(weight.dims[0]), static_cast<uint32_t>(weight.dims[1]),
+                  static_cast<const uint8_t*>(weight.data), facet_row_bytes(weight.type, weight.dims[0])};
+      if (op.kind == FACET_OP_MATMUL) {
+        scratch_bytes_ = std::max(scratch_bytes_, matmul_scratch(prepared.type, prepared.width));
+      }
+      break;
+    }
+    case FACET_OP_RMS_NORM:
+    case FACET_OP_SCALE:
+      if (op.weights[0] != FACET_NONE) floats_[number] = floats_of(op.weights[0]);
+      break;
+    case FACET_OP_ROPE:
+      rotation_of_[number] = find_rotation(number);
+      break;
+    case FACET_OP_CACHE_APPEND: {
+      const facet_cache_layer& layer = description_.cache.layers[op.p.append.layer];
+      size_t dim = std::max(layer.key_dim, layer.value_dim);
+      scratch_bytes_ = std::max(scratch_bytes_, round_up(dim * sizeof(uint16_t), 64));
+      break;
+    }
+  }
+}
+
+const float* Program::floats_of(uint32_t number) {
+  const facet_weight& weight = description_.weights[number];
+  if (weight.type == FACET_TYPE_F32) return static_cast<const float*>(weight.data);
+  std::vector<float>& copy = decoded_[number];
+  if (copy.empty()) {
+    copy.resize(weight.dims[0]);
+    facet_decode_row(weight.type, weight.data, weight.dims[0], copy.data());
+    private_bytes_ += copy.size() * sizeof(float);
+  }
+  return copy.data();
+}
+
+uint32_t Program::find_rotation(uint32_t number) {
+  const facet_op& op = description_.ops[number];
+  const auto& rope = op.p.rope;
+  auto same = [&](const Rotation& r) {
+    return r.n_rot == rope.n_rot && r.base == rope.base && r.freq_scale == rope.freq_scale &&
+           r.weight == op.weights[0];
+  };
+  auto found = std::find_if(rotations_.begin(), rotations_.end(), same);
+  if (found == rotations_.end()) {
+    Rotation made{rope.n_rot, rope.base, rope.freq_scale, op.weights[0], {}};
+    const float* divisors = op.weights[0] == FACET_NONE ? nullptr : floats_of(op.weights[0]);
+    for (uint32_t i = 0; i < rope.n_rot / 2; ++i) {
+      double frequency = rope.freq_scale * std::pow(double{rope.base}, -2.0 * i / rope.n_rot);
+      made.frequencies.push_back(divisors == nullptr ? frequency : frequency / divisors[i]);
+    }
+    found = rotations_.insert(rotations_.end(), std::move(made));
+  }
+  return static_cast<uint32_t>(found - rotations_.begin());
+}
+
+ContextMemory Program::memory(uint32_t max_rows, uint32_t max_selected) const {
+  ContextMemory memory;
+  memory.values = plan(steps_, max_rows, max_selected);
+  memory.rotations = memory.values.bytes;
+  for (const Rotation& rotation : rotations_) memory.rotation_row += rotation.n_rot * sizeof(float);
+  memory.workers = memory.rotations + round_up(memory.rotation_row * max_rows, 64);
+  memory.worker_bytes = scratch_offset() + round_up(scratch_bytes_, 64);
+  memory.bytes = memory.workers + memory.worker_bytes * device_.pool().workers();
+  return memory;
+}
+
+uint64_t Program::context_bytes(uint32_t max_rows, uint32_t max_selected) const {
+  return memory(max_rows, max_selected).bytes;
+}
+
+std::unique_ptr<plugin::Context> Program::create_context(uint32_t max_rows, uint32_t max_selected) {
+  return std::make_unique<Context>(*this, max_rows, max_selected);
+}
+
+}  // namespace facet::cpu

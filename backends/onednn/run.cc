@@ -1,0 +1,199 @@
+#include "backends/onednn/run.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "backends/onednn/device.h"
+
+namespace facet::cpu {
+
+Run::Run(const Program& program, const ContextMemory& layout, std::byte* memory, const plugin::Slice& slice,
+         const Cache* cache)
+    : program_(program),
+      kernels_(program.device().kernels()),
+      pool_(program.device().pool()),
+      layout_(layout),
+      memory_(memory),
+      slice_(slice),
+      cache_(cache) {}
+
+void Run::run() {
+  if (slice_.first_cut == 0) {
+    read_inputs();
+    rotate_rows();
+  }
+  find_stretches();
+  const uint32_t end = program_.step_at(slice_.last_cut);
+  for (uint32_t s = program_.step_at(slice_.first_cut); s < end; ++s) {
+    const Step& step = program_.steps().steps[s];
+    switch (step.kind) {
+      case StepKind::kRows:
+        run_rows(step);
+        break;
+      case StepKind::kMatmul:
+        run_matmuls(step);
+        break;
+      case StepKind::kAttention:
+        run_attention(step.attention);
+        break;
+    }
+  }
+}
+
+void Run::read_inputs() {
+  for (const facet_input& input : slice_.inputs) {
+    uint32_t value = program_.description().inputs[input.port].value;
+    size_t bytes = rows_of(slot(value).rows) * slot(value).row_bytes;
+    if (bytes != 0) std::memcpy(row_of(value, 0, 0), input.data, bytes);
+  }
+}
+
+float* Run::rotation(uint32_t number, uint32_t row) const {
+  size_t offset = 0;
+  for (uint32_t i = 0; i < number; ++i) offset += program_.rotations()[i].n_rot * sizeof(float);
+  return reinterpret_cast<float*>(memory_ + layout_.rotations + row * layout_.rotation_row + offset);
+}
+
+// Sines and cosines of all rows, for all layers.
+void Run::rotate_rows() {
+  if (program_.rotations().empty()) return;
+  pool_.run(slice_.rows.count, [&](uint32_t row, uint32_t) {
+    for (uint32_t r = 0; r < program_.rotations().size(); ++r) {
+      const Rotation& rotation_kind = program_.rotations()[r];
+      const size_t half = rotation_kind.frequencies.size();
+      float* cos = rotation(r, row);
+      for (size_t i = 0; i < half; ++i) {
+        double angle = slice_.rows.positions[row] * rotation_kind.frequencies[i];
+        cos[i] = static_cast<float>(std::cos(angle));
+        cos[half + i] = static_cast<float>(std::sin(angle));
+      }
+    }
+  });
+}
+
+void Run::find_stretches() {
+  const facet_rows& rows = slice_.rows;
+  for (uint32_t row = 0; row < rows.count; ++row) {
+    if (!slice_.live(row)) continue;
+    Stretch* last = stretches_.empty() ? nullptr : &stretches_.back();
+    if (last != nullptr && last->first + last->count == row &&
+        rows.sequences[last->first] == rows.sequences[row]) {
+      ++last->count;
+    } else {
+      stretches_.push_back({row, 1});
+    }
+  }
+}
+
+void Run::run_matmuls(const Step& step) {
+  // Pieces: about 32 KiB of weights, or 64 outputs, times as many rows as half of a second-level cache holds.
+  struct Job {
+    PreparedWeight weight;
+    const std::byte* acts;
+    float* out;
+    size_t act_stride, out_stride;
+    uint32_t rows, piece_rows, piece_outputs, row_pieces, output_pieces, first_piece;
+  };
+  std::vector<Job> jobs;
+  uint32_t pieces = 0;
+  for (const Matmul& matmul : step.matmuls) {
+    const PreparedWeight& weight = program_.prepared(matmul.op);
+    Job job{};
+    job.weight = weight;
+    job.acts = row_of(matmul.x, 0, 0);
+    job.out = reinterpret_cast<float*>(row_of(matmul.out, 0, 0));
+    job.act_stride = slot(matmul.x).row_bytes;
+    job.out_stride = weight.outputs;
+    job.rows = rows_of(slot(matmul.out).rows);
+    if (job.rows == 0) continue;
+    size_t block = std::clamp<size_t>(256 * 1024 / job.act_stride / 4 * 4, 32, 256);
+    job.piece_rows = static_cast<uint32_t>(block);
+    size_t few = std::clamp<size_t>(32 * 1024 / weight.stride / 16 * 16, 16, 128);
+    job.piece_outputs = job.rows <= 4 ? static_cast<uint32_t>(few) : 64;
+    job.row_pieces = (job.rows + job.piece_rows - 1) / job.piece_rows;
+    job.output_pieces = (weight.outputs + job.piece_outputs - 1) / job.piece_outputs;
+    job.first_piece = pieces;
+    pieces += job.row_pieces * job.output_pieces;
+    jobs.push_back(job);
+  }
+  pool_.run(pieces, [&](uint32_t piece, uint32_t worker) {
+    size_t j = jobs.size() - 1;
+    while (jobs[j].first_piece > piece) --j;
+    const Job& job = jobs[j];
+    uint32_t row = (piece - job.first_piece) / job.output_pieces * job.piece_rows;
+    uint32_t output = (piece - job.first_piece) % job.output_pieces * job.piece_outputs;
+    MatmulTile tile{};
+    tile.type = job.weight.type;
+    tile.width = job.weight.width;
+    tile.weights = job.weight.rows + output * job.weight.stride;
+    tile.weight_stride = job.weight.stride;
+    tile.acts = job.acts + row * job.act_stride;
+    tile.act_stride = job.act_stride;
+    tile.rows = std::min(job.piece_rows, job.rows - row);
+    tile.outputs = std::min(job.piece_outputs, job.weight.outputs - output);
+    tile.out = job.out + row * job.out_stride + output;
+    tile.out_stride = job.out_stride;
+    tile.scratch = scratch(worker);
+    kernels_.matmul(tile);
+  });
+}
+
+void Run::run_attention(uint32_t number) {
+  const facet_op& attention = op(number);
+  const auto& p = attention.p.attention;
+  const facet_cache_layer& layer = program_.description().cache.layers[p.layer];
+  const uint32_t page_positions = program_.description().cache.groups[layer.group].page_positions;
+  const uint32_t shared = p.heads / layer.kv_heads;  // heads that read the same keys
+
+  // A piece: some rows of one sequence, times some of the heads that share a KV head.
+  uint32_t piece_heads = std::min(shared, kMaxQueries);
+  const uint32_t piece_rows = kMaxQueries / piece_heads;
+  std::vector<Stretch> parts;
+  for (const Stretch& stretch : stretches_) {
+    for (uint32_t row = 0; row < stretch.count; row += piece_rows) {
+      parts.push_back({stretch.first + row, std::min(piece_rows, stretch.count - row)});
+    }
+  }
+  const auto part_count = static_cast<uint32_t>(parts.size());
+  auto splits = [&] { return (shared + piece_heads - 1) / piece_heads; };
+  while (part_count * layer.kv_heads * splits() < pool_.workers() && piece_heads > 1) {
+    piece_heads = (piece_heads + 1) / 2;
+  }
+  const uint32_t pieces_per_part = layer.kv_heads * splits();
+
+  pool_.run(part_count * pieces_per_part, [&](uint32_t piece, uint32_t) {
+    const Stretch& part = parts[piece / pieces_per_part];
+    const uint32_t kv_head = piece % pieces_per_part / splits();
+    const uint32_t first_head = kv_head * shared + piece % splits() * piece_heads;
+    const uint32_t end_head = std::min(first_head + piece_heads, (kv_head + 1) * shared);
+    Query queries[kMaxQueries];
+    AttentionTile tile{};
+    tile.queries = queries;
+    for (uint32_t row = part.first; row < part.first + part.count; ++row) {
+      auto [first, end] =
+          plugin::visible_positions(slice_.rows.positions[row], slice_.rows.last_visible[row], p.window);
+      for (uint32_t head = first_head; head < end_head; ++head) {
+        auto* q = reinterpret_cast<const float*>(row_of(attention.inputs[0], row, 0));
+        auto* out = reinterpret_cast<float*>(row_of(attention.output, row, 0));
+        queries[tile.count++] = {q + size_t{head} * layer.key_dim, out + size_t{head} * layer.value_dim,
+                                 first, end};
+      }
+    }
+    const facet_page_table& table = slice_.table(slice_.rows.sequences[part.first], layer.group);
+    const CacheShape& shape = cache_->shape();
+    tile.key_dim = layer.key_dim;
+    tile.value_dim = layer.value_dim;
+    tile.scale = p.scale;
+    tile.half = cache_->layout().type == FACET_TYPE_F16;
+    tile.pages = table.pages;
+    tile.first_block = table.first_block;
+    tile.page_positions = page_positions;
+    tile.head =
+        cache_->page(layer.group, 0) + shape.layer_offset(p.layer) + kv_head * shape.head_bytes(p.layer);
+    tile.page_bytes = shape.page_bytes(layer.group);
+    kernels_.attention(tile);
+  });
+}
+
+}  // namespace facet::cpu

@@ -1,0 +1,70 @@
+// One slice of a program being run, step by step, by the device's workers. Lives on the device's thread for
+// as long as the slice runs.
+#pragma once
+
+#include <facet/backend.hpp>
+
+#include <vector>
+
+#include "backends/onednn/cache.h"
+#include "backends/onednn/pool.h"
+#include "backends/onednn/program.h"
+
+namespace facet::cpu {
+
+class Run {
+ public:
+  // `memory` is laid out as `layout` says. `cache` is null if the program uses none.
+  Run(const Program& program, const ContextMemory& layout, std::byte* memory, const plugin::Slice& slice,
+      const Cache* cache);
+
+  void run();
+
+ private:
+  // Consecutive live rows of one sequence.
+  struct Stretch {
+    uint32_t first, count;
+  };
+
+  void read_inputs();
+  void rotate_rows();
+  void find_stretches();
+
+  void run_rows(const Step& step);
+  // Elements [first, first + count) of the outputs of elementwise ops; whole rows of the others.
+  void run_row_op(const RowOp& row_op, uint32_t row, uint32_t worker, uint32_t first, uint32_t count) const;
+  void embed(const RowOp& row_op, uint32_t row, float* out) const;
+  void rope(const RowOp& row_op, uint32_t row, const float* x, float* out) const;
+  void append(const RowOp& row_op, uint32_t row, const float* key, const float* value, uint32_t worker) const;
+
+  void run_matmuls(const Step& step);
+  void run_attention(uint32_t op);
+
+  const facet_op& op(uint32_t number) const { return program_.description().ops[number]; }
+  const Slot& slot(uint32_t number) const { return program_.steps().slots[number]; }
+  uint32_t rows_of(uint32_t kind) const {
+    return kind == FACET_ROWS_BATCH ? slice_.rows.count : slice_.rows.selected_count;
+  }
+  std::byte* row_of(uint32_t number, uint32_t row, uint32_t worker) const {
+    const Slot& s = slot(number);
+    if (s.local) return worker_memory(worker) + s.local_offset;
+    return memory_ + layout_.values.offsets[number] + row * s.row_bytes;
+  }
+  std::byte* worker_memory(uint32_t worker) const {
+    return memory_ + layout_.workers + worker * layout_.worker_bytes;
+  }
+  std::byte* scratch(uint32_t worker) const { return worker_memory(worker) + program_.scratch_offset(); }
+  // cos [n_rot/2], then sin.
+  float* rotation(uint32_t number, uint32_t row) const;
+
+  const Program& program_;
+  const Kernels& kernels_;
+  Pool& pool_;
+  const ContextMemory& layout_;
+  std::byte* memory_;
+  const plugin::Slice& slice_;
+  const Cache* cache_;
+  std::vector<Stretch> stretches_;
+};
+
+}  // namespace facet::cpu

@@ -1,0 +1,70 @@
+// What a program becomes: steps, each done by all workers before the next begins.
+//
+//   slot       memory for one value, or for one value quantised, of all rows of a run. A local slot is needed
+//              within one step only and has one row per worker.
+//   row op     an op that makes a row from the same row of its inputs. All ops but MATMUL and ATTENTION; and
+//              the quantisation of a value for the matmuls that read it.
+//   rows step  row ops, run one after the other on each row.
+//   matmul step, attention step   matmuls that are ready at the same time; one attention.
+#pragma once
+
+#include <facet/description.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "backends/onednn/kernels.h"
+
+namespace facet::cpu {
+
+struct Slot {
+  uint32_t rows;  // facet_rows_kind
+  size_t row_bytes;
+  uint32_t first_step = FACET_NONE, last_step = 0;  // where it is written and last read
+  bool local = false;
+  size_t local_offset = 0;  // in a worker's memory, if local
+};
+
+struct RowOp {
+  uint32_t op;  // number of the program's op; FACET_NONE: quantise x as `kind`
+  uint32_t x = FACET_NONE, y = FACET_NONE, out = FACET_NONE;  // slots
+  ActKind kind = ActKind::kFloat;
+};
+
+struct Matmul {
+  uint32_t op;
+  uint32_t x, out;  // slots; x is of the kind that the weight's type reads
+};
+
+enum class StepKind { kRows, kMatmul, kAttention };
+
+struct Step {
+  StepKind kind = StepKind::kRows;
+  uint32_t rows = FACET_ROWS_BATCH;  // of a rows step: facet_rows_kind of its ops
+  bool by_columns = false;           // of a rows step: elementwise throughout, so columns may be shared out
+  std::vector<RowOp> row_ops;
+  std::vector<Matmul> matmuls;
+  uint32_t attention = FACET_NONE;  // op
+  uint32_t cut = 0;                 // if not 0: after this step exactly the ops [0, cut) are done
+};
+
+struct Steps {
+  std::vector<Slot> slots;  // those of the program's values first, in their order
+  std::vector<Step> steps;
+  size_t local_bytes = 0;  // of a worker's memory for local slots
+};
+
+// Where the slots lie in one block of memory, at multiples of 64 bytes; slots that are never alive in the
+// same step may share a place. Local ones get no place (offset 0).
+struct Arena {
+  std::vector<size_t> offsets;
+  size_t bytes = 0;
+};
+
+// Groups the ops of a verified program into steps. Ops change places only between two attentions.
+Steps fuse(const plugin::Description& program);
+
+Arena plan(const Steps& steps, uint32_t max_rows, uint32_t max_selected);
+
+}  // namespace facet::cpu
