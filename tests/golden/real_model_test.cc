@@ -18,13 +18,9 @@ TEST_CASE("teacher-forced, the next token is the known one wherever it was sure"
 }
 
 TEST_CASE("perplexity is in the range of known engines") {
-  for (facet_type cache : {FACET_TYPE_F32, FACET_TYPE_F16}) {
-    for (uint32_t context : {256u, 512u}) {
-      CAPTURE(cache);
-      CAPTURE(context);
-      test::check_perplexity(context, 0, {.threads = 2, .cache = cache});
-    }
-  }
+  test::check_perplexity(256, 0, {.threads = 2});
+  test::check_perplexity(512, 0, {.threads = 2});
+  test::check_perplexity(512, 0, {.threads = 2, .cache = FACET_TYPE_F16});
 }
 
 TEST_CASE("not one bit depends on chunk, threads or batch") {
