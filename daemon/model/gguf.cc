@@ -97,6 +97,20 @@ std::string_view name_of(GgufType type) {
   return index < std::size(kNames) ? kNames[index] : "an unknown type";
 }
 
+std::string quoted(std::string_view text) {
+  static constexpr size_t kShownBytes = 80;
+  static constexpr char kHex[] = "0123456789ABCDEF";
+  std::string out = "'";
+  for (unsigned char c : text.substr(0, kShownBytes)) {
+    if (c >= 0x20 && c < 0x7F) {
+      out += static_cast<char>(c);
+    } else {
+      out += {'\\', 'x', kHex[c >> 4], kHex[c & 15]};
+    }
+  }
+  return out + (text.size() > kShownBytes ? "...'" : "'");
+}
+
 int64_t GgufIntegers::operator[](size_t index) const {
   return integer_at(entry_.element, entry_.data.data() + index * size_of(entry_.element)).value();
 }

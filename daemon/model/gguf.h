@@ -47,6 +47,9 @@ enum class GgufType : uint32_t {
 // "uint32", "string", ...
 std::string_view name_of(GgufType type);
 
+// Text out of a file as a message shows it: in quotes, cut at 80 bytes, anything but printable ASCII as \xNN.
+std::string quoted(std::string_view text);
+
 // One metadata pair. For an array `element` is the type of its `count` elements; otherwise element = type,
 // count = 1. `data` starts at the first element; a string there is 8 bytes of length and its characters.
 struct GgufEntry {

@@ -22,7 +22,6 @@ constexpr size_t kMaxTensorNameBytes = 64;
 constexpr uint32_t kDefaultAlignment = 32;
 constexpr uint32_t kMinAlignment = 32;  // what the plugin ABI promises for weights
 constexpr uint32_t kMaxAlignment = 1 << 16;
-constexpr size_t kShownBytes = 80;
 
 struct TypedFormat {
   uint32_t type;
@@ -97,19 +96,6 @@ size_t size_of(GgufType type) {
       return 0;
   }
   return 0;
-}
-
-std::string quoted(std::string_view name) {
-  static constexpr char kHex[] = "0123456789ABCDEF";
-  std::string out = "'";
-  for (unsigned char c : name.substr(0, kShownBytes)) {
-    if (c >= 0x20 && c < 0x7F) {
-      out += static_cast<char>(c);
-    } else {
-      out += {'\\', 'x', kHex[c >> 4], kHex[c & 15]};
-    }
-  }
-  return out + (name.size() > kShownBytes ? "...'" : "'");
 }
 
 template <typename T>

@@ -13,9 +13,6 @@ namespace facet::model {
 // Bytes of one value of a type of fixed size; 0 for strings and arrays.
 size_t size_of(GgufType type);
 
-// A name as a message shows it: in quotes, cut at 80 bytes, anything but printable ASCII as \xNN.
-std::string quoted(std::string_view name);
-
 // Reads `file`'s bytes from front to back and fills in the rest of it. After a failure the file is not to be
 // used.
 class GgufParser {

@@ -4,8 +4,6 @@
 #include <string>
 #include <utility>
 
-#include "daemon/model/gguf_parser.h"
-
 namespace facet::model {
 namespace {
 

@@ -79,15 +79,20 @@ class SpmWord {
       symbols_[i].previous = i == 0 ? kEnd : i - 1;
       symbols_[i].next = i + 1 == symbols_.size() ? kEnd : i + 1;
     }
-    for (uint32_t i = 0; i + 1 < symbols_.size(); ++i) consider(i, i + 1);
+    for (uint32_t i = 0; i + 1 < symbols_.size(); ++i) find_pair(i, i + 1);
+    std::make_heap(pairs_.begin(), pairs_.end());
+  }
+
+  // Appends the pair to pairs_ if both together are a piece; says whether.
+  bool find_pair(uint32_t left, uint32_t right) {
+    uint32_t length = symbols_[left].length + symbols_[right].length;
+    auto token = spm_.find(vocabulary_, text_of(symbols_[left].start, length));
+    if (token) pairs_.push_back({vocabulary_.score(*token), left, right, length, *token});
+    return token.has_value();
   }
 
   void consider(uint32_t left, uint32_t right) {
-    if (left == kEnd || right == kEnd) return;
-    uint32_t length = symbols_[left].length + symbols_[right].length;
-    auto token = spm_.find(vocabulary_, text_of(symbols_[left].start, length));
-    if (!token) return;
-    pairs_.push_back({vocabulary_.score(*token), left, right, length, *token});
+    if (left == kEnd || right == kEnd || !find_pair(left, right)) return;
     std::push_heap(pairs_.begin(), pairs_.end());
   }
 
