@@ -18,7 +18,7 @@
 
 namespace facet::text {
 
-inline constexpr size_t kMaxStops = 16;
+inline constexpr size_t kMaxStops = 64;
 inline constexpr size_t kMaxStopBytes = 1024;  // each
 
 // A value. Takes time in proportion to the bytes times the number of stop strings, and at most 5 bytes of
