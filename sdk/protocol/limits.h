@@ -1,0 +1,32 @@
+// The bounds of protocol version 1: what the codec refuses, on either side, before it stores anything.
+//
+// A daemon may allow less (its `hello` says so); nobody accepts more. Bounds of text are in bytes of UTF-8.
+#pragma once
+
+#include <cstddef>
+
+namespace facet::protocol {
+
+// A whole message with its frame. Prompts are bounded by it alone.
+constexpr size_t kMaxMessageBytes = 4 << 20;
+constexpr size_t kMaxSegments = 64;
+// Pointers between the root and the deepest value; the schema uses six.
+constexpr int kMaxNesting = 16;
+
+// Names of apps, models, families, backends, servers, features.
+constexpr size_t kMaxNameBytes = 256;
+// Sentences for people (longer ones are cut when they are written), and `numerics`.
+constexpr size_t kMaxProseBytes = 4096;
+// Text of one token event, of `finish` and what they held back.
+constexpr size_t kMaxTokenTextBytes = 64 << 10;
+
+constexpr size_t kMaxStopStrings = 64;
+constexpr size_t kMaxStopBytes = 1024;
+constexpr size_t kMaxLogitBiases = 1024;
+constexpr size_t kMaxLogprobs = 64;
+
+constexpr size_t kMaxFeatures = 64;
+constexpr size_t kMaxModels = 1024;
+constexpr size_t kMaxRequestStatuses = 256;
+
+}  // namespace facet::protocol
