@@ -71,11 +71,19 @@ Pool::~Pool() {
 
 void Pool::run_job(Job job, uint32_t count) {
   if (count == 0) return;
-  if (count == 1 || threads_.empty()) {
-    for (uint32_t i = 0; i < count; ++i) job.call(job.function, i, 0);
-    return;
-  }
   job_ = job;
+  if (count == 1 || threads_.empty()) {
+    for (uint32_t i = 0; i < count; ++i) do_piece(i, 0);
+  } else {
+    share_pieces(count);
+  }
+  if (failed_.test()) {
+    failed_.clear();
+    std::rethrow_exception(std::exchange(failure_, nullptr));
+  }
+}
+
+void Pool::share_pieces(uint32_t count) {
   done_.store(0, std::memory_order_relaxed);
   uint64_t number = job_of(ticket_.load(std::memory_order_relaxed)) + 1;
   ticket_.store(number << (2 * kPieceBits) | uint64_t{count} << kPieceBits);
@@ -86,9 +94,13 @@ void Pool::run_job(Job job, uint32_t count) {
   while (take_piece(0)) {
   }
   wait_for_pieces(count);
-  if (failed_.test()) {
-    failed_.clear();
-    std::rethrow_exception(std::exchange(failure_, nullptr));
+}
+
+void Pool::do_piece(uint32_t piece, uint32_t worker) {
+  try {
+    job_.call(job_.function, piece, worker);
+  } catch (...) {
+    if (!failed_.test_and_set()) failure_ = std::current_exception();
   }
 }
 
@@ -97,11 +109,7 @@ bool Pool::take_piece(uint32_t worker) {
   if (next_of(ticket) >= count_of(ticket)) return false;
   ticket = ticket_.fetch_add(1);
   if (next_of(ticket) >= count_of(ticket)) return false;
-  try {
-    job_.call(job_.function, next_of(ticket), worker);
-  } catch (...) {
-    if (!failed_.test_and_set()) failure_ = std::current_exception();
-  }
+  do_piece(next_of(ticket), worker);
   if (done_.fetch_add(1) + 1 == count_of(ticket)) done_.notify_one();
   return true;
 }

@@ -45,6 +45,8 @@ class Pool {
   };
 
   void run_job(Job job, uint32_t count);
+  void share_pieces(uint32_t count);
+  void do_piece(uint32_t piece, uint32_t worker);
   void work(uint32_t worker);
   bool take_piece(uint32_t worker);
   bool wait_for_job(uint64_t seen);
