@@ -94,8 +94,9 @@ TEST_CASE("weights are exponentials to seven digits") {
 TEST_CASE("every instruction set gives the same bits") {
   const RowKernels* best = row_kernels(best_row_isa());
   const RowKernels* portable = row_kernels(RowIsa::kPortable);
-  for (const auto& [name, row] : rows_of(kBlock * 3, 11)) {
-    CAPTURE(name);
+  for (const NamedRow& named : rows_of(kBlock * 3, 11)) {
+    const std::vector<float>& row = named.logits;
+    CAPTURE(named.name);
     for (uint32_t begin = 0; begin < row.size(); begin += kBlock) {
       const float* block = row.data() + begin;
       float maxima[2][kGroupsPerBlock];
@@ -124,8 +125,9 @@ TEST_CASE("a row finds its first tokens in rank, as sorting does") {
   std::vector<float> logits;
   std::vector<uint32_t> ids;
   for (uint32_t size : {1u, 63u, 64u, 511u, 512u, 513u, 3000u, 20011u}) {
-    for (const auto& [name, values] : rows_of(size, size)) {
-      CAPTURE(name);
+    for (const NamedRow& named : rows_of(size, size)) {
+      const std::vector<float>& values = named.logits;
+      CAPTURE(named.name);
       CAPTURE(size);
       row.assign(values);
       REQUIRE(row.scan().ok());
@@ -143,8 +145,9 @@ TEST_CASE("a row finds its first tokens in rank, as sorting does") {
 
 TEST_CASE("a cut weighs what ranks before it, and every token of it can be picked") {
   Row row(*row_kernels(best_row_isa()));
-  for (const auto& [name, values] : rows_of(1500, 4)) {
-    CAPTURE(name);
+  for (const NamedRow& named : rows_of(1500, 4)) {
+    const std::vector<float>& values = named.logits;
+    CAPTURE(named.name);
     row.assign(values);
     REQUIRE(row.scan().ok());
     const Weighing weighing = {row.max(), float(kLog2E)};

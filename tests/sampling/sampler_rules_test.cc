@@ -165,8 +165,9 @@ TEST_CASE("extreme parameters keep every logit a number") {
         REQUIRE(params.validate(2000).ok());
         Sampler sampler(params);
         for (uint32_t token = 0; token < 2000; token += 3) sampler.accept(token);
-        for (const auto& [name, row] : rows_of(2000, 8)) {
-          CAPTURE(name);
+        for (const NamedRow& named : rows_of(2000, 8)) {
+          const std::vector<float>& row = named.logits;
+          CAPTURE(named.name);
           const Sample sample = sample_of(sampler, row, 3);
           CHECK(row[sample.token] > -kInfinity);
         }
@@ -187,7 +188,8 @@ TEST_CASE("a sample depends on seed and position, not on calls, workspaces, copi
     params.top_k = top_k;
     const Sampler sampler(params);
     std::vector<uint32_t> forward;
-    for (const auto& [name, row] : rows) {
+    for (const NamedRow& named : rows) {
+      const std::vector<float>& row = named.logits;
       for (uint64_t position = 0; position < 8; ++position) {
         forward.push_back(sampler.sample(row, position, shared).value().token);
       }
@@ -221,8 +223,9 @@ TEST_CASE("log-probabilities are of the logits as they came in") {
   params.logit_bias = {{1, -3.0f}};
   Sampler sampler(params);
   sampler.accept(0);
-  for (const auto& [name, row] : rows_of(3001, 31)) {
-    CAPTURE(name);
+  for (const NamedRow& named : rows_of(3001, 31)) {
+    const std::vector<float>& row = named.logits;
+    CAPTURE(named.name);
     const double most = *std::max_element(row.begin(), row.end());
     double sum = 0;
     for (float x : row) sum += std::exp(x - most);

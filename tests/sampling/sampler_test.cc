@@ -78,7 +78,8 @@ TEST_CASE("any parameters on any row: only what the oracle keeps is drawn, as of
   constexpr int kDraws = 1500;
   for (int round = 0; round < 12; ++round) {
     const uint32_t size = std::initializer_list<uint32_t>{1, 3, 50, 513, 1300}.begin()[random() % 5];
-    for (const auto& [name, row] : rows_of(size, uint32_t(round))) {
+    for (const NamedRow& named : rows_of(size, uint32_t(round))) {
+      const std::vector<float>& row = named.logits;
       const SamplingParams params = params_of(random, size);
       REQUIRE(params.validate(size).ok());
       Sampler sampler(params);
@@ -94,7 +95,7 @@ TEST_CASE("any parameters on any row: only what the oracle keeps is drawn, as of
         REQUIRE(sample.ok());
         ++drawn[sample->token];
       }
-      CAPTURE(name);
+      CAPTURE(named.name);
       CAPTURE(size);
       CAPTURE(round);
       for (const auto& [token, times] : drawn) REQUIRE(may.contains(token));
@@ -130,8 +131,9 @@ TEST_CASE("without filters the draw is the inverse of the distribution in the or
     params.temperature = temperature;
     params.seed = 5;
     const Sampler sampler(params);
-    for (const auto& [name, row] : rows_of(7001, 3)) {
-      CAPTURE(name);
+    for (const NamedRow& named : rows_of(7001, 3)) {
+      const std::vector<float>& row = named.logits;
+      CAPTURE(named.name);
       const auto probabilities = oracle(row, params, {}, 0);
       for (uint64_t position = 0; position < 40; ++position) {
         const double at = uniform(5, position, 0);
@@ -153,8 +155,9 @@ TEST_CASE("without filters the draw is the inverse of the distribution in the or
 TEST_CASE("on rows as long as Gemma's vocabulary the nucleus ends where the oracle's does") {
   constexpr uint32_t kVocab = 262144;
   Workspace workspace;
-  for (const auto& [name, row] : rows_of(kVocab, 17)) {
-    CAPTURE(name);
+  for (const NamedRow& named : rows_of(kVocab, 17)) {
+    const std::vector<float>& row = named.logits;
+    CAPTURE(named.name);
     SamplingParams params;
     params.top_p = 0.95f;
     const auto may = oracle(row, params, {}, 2e-6);
