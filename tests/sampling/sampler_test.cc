@@ -83,9 +83,11 @@ TEST_CASE("any parameters on any row: only what the oracle keeps is drawn, as of
       const SamplingParams params = params_of(random, size);
       REQUIRE(params.validate(size).ok());
       Sampler sampler(params);
-      std::vector<uint32_t> history;
-      for (int i = 0; i < 20; ++i) history.push_back(random() % std::min(size, 30u));
-      for (uint32_t token : history) sampler.accept(token);
+      std::vector<uint32_t> history(20);
+      for (uint32_t& token : history) {
+        token = random() % std::min(size, 30u);
+        sampler.accept(token);
+      }
 
       const auto may = oracle(row, params, history, 2e-6);
       const auto expected = oracle(row, params, history, 0);
