@@ -434,9 +434,16 @@ TEST_CASE("bad pages, layouts and sizes are refused") {
   layout.type = FACET_TYPE_Q8_0;
   CHECK(!toy->device.create_cache(layout, kPages).ok());
   layout.type = FACET_TYPE_F32;
-  auto huge = toy->device.create_cache(layout, std::vector<uint32_t>{UINT32_MAX, UINT32_MAX});
-  REQUIRE(!huge.ok());
-  CHECK((huge.error().code == FACET_EXHAUSTED || huge.error().code == FACET_TOO_LARGE));
+  {
+    // A page of 4 GiB, 2^32 times.
+    std::vector<facet_cache_layer> layers(toy.sketch.layers);
+    layers[0].kv_heads = layers[0].key_dim = layers[0].value_dim = 4096;
+    facet_cache_layout vast = layout;
+    vast.layers = layers.data();
+    auto huge = toy->device.create_cache(vast, std::vector<uint32_t>{UINT32_MAX, 1});
+    REQUIRE(!huge.ok());
+    CHECK((huge.error().code == FACET_EXHAUSTED || huge.error().code == FACET_TOO_LARGE));
+  }
 
   // A cache of another layout does not fit the program.
   plugins::Cache other = need(toy->device.create_cache(layout, kPages));

@@ -230,7 +230,7 @@ std::vector<float> Sketch::decoded(uint32_t index) const {
   return rows;
 }
 
-Submit::Submit(const Batch& batch, facet_cache* cache) : batch_(batch) {
+Submit::Submit(const Batch& batch, facet_cache* cache) {
   for (const Batch::Row& row : batch.rows) {
     tokens.push_back(row.token);
     positions.push_back(row.position);

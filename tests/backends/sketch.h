@@ -99,7 +99,7 @@ struct Batch {
   std::vector<std::vector<float>> inputs;  // per port
 };
 
-// A submit of a batch, and the arrays that it points to.
+// A submit of a batch that outlives it, and the arrays that it points to.
 class Submit {
  public:
   Submit(const Batch& batch, facet_cache* cache);
@@ -112,9 +112,6 @@ class Submit {
   std::vector<facet_page_table> tables;
   std::vector<facet_input> inputs;
   facet_submit submit{};
-
- private:
-  const Batch& batch_;
 };
 
 class Rig {
