@@ -22,7 +22,9 @@ template <typename... Cases>
 Overloaded(Cases...) -> Overloaded<Cases...>;
 
 std::string key_of(const Setting& setting) {
-  std::string key = setting.name;
+  const std::string prefix = setting.section + "-";
+  const bool prefixed = setting.name.starts_with(prefix);
+  std::string key = prefixed ? setting.name.substr(prefix.size()) : setting.name;
   std::replace(key.begin(), key.end(), '-', '_');
   return key;
 }
@@ -281,6 +283,27 @@ Result<void> read_file(const Table& table, const std::string& path) {
     return Error{FACET_INVALID_ARGUMENT, path + ":" + std::to_string(error.source().begin.line) + ": " +
                                              std::string(error.description())};
   }
+}
+
+std::vector<std::string> flags(const Table& table) {
+  std::vector<std::string> all;
+  for (const auto& setting : table) {
+    const std::string flag = "--" + setting.name;
+    std::visit(Overloaded{[&](std::string* text) {
+                            if (!text->empty()) all.push_back(flag + "=" + *text);
+                          },
+                          [&](std::vector<std::string>* texts) {
+                            for (const auto& text : *texts) all.push_back(flag + "=" + text);
+                          },
+                          [&](bool* on) {
+                            if (*on) all.push_back(flag);
+                          },
+                          [&](uint32_t* number) { all.push_back(flag + "=" + std::to_string(*number)); },
+                          [&](uint64_t* bytes) { all.push_back(flag + "=" + std::to_string(*bytes)); },
+                          [](Named*) {}},
+               setting.target);
+  }
+  return all;
 }
 
 std::string manual(const Program& program, const Table& table) {

@@ -1,8 +1,9 @@
 // Settings: one table of a program that makes its flags, its config file and its manual.
 //
 // A *setting* is a line of the table. `cache-bytes` in the section `engine` is `--cache-bytes 2G` on the
-// command line and `cache_bytes = "2G"` under `[engine]` in the config file; a flag overrides the file. Where
-// its value goes is its *target*; what stands there before is the default that the manual shows.
+// command line and `cache_bytes = "2G"` under `[engine]` in the config file; a flag overrides the file. A
+// name that begins with its section (`engine-socket`) is without it in the file (`socket`). Where its value
+// goes is its *target*; what stands there before is the default that the manual shows.
 #pragma once
 
 #include <cstdint>
@@ -57,6 +58,9 @@ Result<void> assign(const Setting& setting, std::string_view text);
 // Reads a config file. not_found, or invalid_argument with file, line and what is wrong there; unknown keys
 // are wrong.
 Result<void> read_file(const Table& table, const std::string& path);
+
+// Flags that give another program, whose table this is too, the values of now.
+std::vector<std::string> flags(const Table& table);
 
 // The whole config file, each setting with its help and its default, as comments.
 std::string manual(const Program& program, const Table& table);

@@ -43,7 +43,7 @@ Result<std::vector<text::Token>> prompt_tokens_of(const protocol::Generate& requ
 Result<Sequence> Sequence::make(const protocol::Generate& request, const model::Model& model,
                                 uint32_t context, Micros now) {
   FACET_CHECK(params_of(request.sampling).validate(model.config().vocabulary));
-  FACET_TRY(text::StopMatcher stops, text::StopMatcher::make(request.stop));
+  FACET_TRY(text::StopMatcher stops, text::StopMatcher::create(request.stop));
   FACET_TRY(std::vector<text::Token> tokens, prompt_tokens_of(request, model.tokenizer()));
   if (tokens.empty()) return Error{FACET_INVALID_ARGUMENT, "prompt: has no tokens"};
   if (tokens.size() >= context) {
@@ -125,10 +125,10 @@ protocol::Finish Sequence::finish(Micros now) {
   protocol::Finish finish;
   finish.id = id_;
   finish.reason = *finish_;
-  if (finish.reason != protocol::FinishReason::kStop || !stops_.matched()) {
+  if (!stops_.matched()) {
     std::string shown;
-    utf8_.flush(shown);
-    if (!stops_.push(shown, finish.text)) stops_.flush(finish.text);
+    utf8_.finish(shown);
+    if (!stops_.push(shown, finish.text)) stops_.finish(finish.text);
   }
   const uint32_t generated = static_cast<uint32_t>(tokens_.size()) - prompt_tokens_;
   finish.usage = {prompt_tokens_, generated};

@@ -29,15 +29,10 @@ struct Start {
   protocol::Generate request;
 };
 
-struct Cancel {
-  uint64_t id = 0;
-};
-
-// The reader has taken `tokens` more.
-struct Credit {
-  uint64_t id = 0;
-  uint32_t tokens = 0;
-};
+using protocol::Cancel;
+// The reader takes so many tokens more. A request starts with its own `credit`, which the broker never leaves
+// at 0 (without bound): the engine sends no token beyond what was granted.
+using protocol::Credit;
 
 using ToEngine = std::variant<BrokerHello, Start, Cancel, Credit>;
 

@@ -32,7 +32,7 @@ class FrameSegments {
     return kj::arrayPtr(segments_.data(), count_);
   }
   capnp::ReaderOptions options() const {
-    return {.traversalLimitInWords = words_, .nestingLimit = kMaxNesting};
+    return {.traversalLimitInWords = words_ + 1, .nestingLimit = kMaxNesting};
   }
 
  private:

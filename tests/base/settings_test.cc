@@ -123,3 +123,17 @@ TEST_CASE("settings: the manual is a config file that changes nothing") {
   CHECK(text.find("a model\n") == std::string::npos);  // a flag only
   CHECK(error_of(text) == "");
 }
+
+TEST_CASE("settings: flags say what a table holds") {
+  Values values;
+  values.models = {"a", "b c"};
+  values.fast = true;
+  Values others;
+  const auto words = settings::flags(values.table());
+  std::vector<const char*> pointers;
+  for (const auto& word : words) pointers.push_back(word.c_str());
+  CHECK(!run(others, pointers));
+  CHECK(others.models == values.models);
+  CHECK(others.fast);
+  CHECK(others.cache_bytes == values.cache_bytes);
+}

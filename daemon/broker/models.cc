@@ -1,0 +1,116 @@
+#include "daemon/broker/models.h"
+
+#include <filesystem>
+
+#include "daemon/base/log.h"
+#include "daemon/link/codec.h"
+#include "sdk/protocol/limits.h"
+#include "sdk/protocol/utf8.h"
+
+namespace facet::broker {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kSuffix = ".gguf";
+
+std::string absolute(const std::string& path) {
+  std::error_code failed;
+  const fs::path full = fs::absolute(path, failed);
+  return failed ? path : full.lexically_normal().string();
+}
+
+std::string name_of_file(const fs::path& path) {
+  return path.extension() == kSuffix ? path.stem().string() : path.filename().string();
+}
+
+// What a message can carry.
+bool is_fit(const std::string& name, const std::string& path) {
+  return !name.empty() && name.size() <= protocol::kMaxNameBytes && protocol::is_utf8(name) &&
+         path.size() <= link::kMaxPathBytes && protocol::is_utf8(path);
+}
+
+uint64_t size_of(const std::string& path) {
+  std::error_code failed;
+  const uint64_t size = fs::file_size(path, failed);
+  return failed ? 0 : size;
+}
+
+}  // namespace
+
+Models::Models(const ModelSources& sources) : folder_(sources.folder), default_name_(sources.default_name) {
+  for (const auto& [name, path] : sources.named) add(name, path, false);
+  for (const auto& path : sources.paths) {
+    add(name_of_file(path), path, false);
+    if (default_name_.empty()) default_name_ = name_of_file(path);
+  }
+}
+
+void Models::add(const std::string& name, const std::string& path, bool from_folder) {
+  const std::string full = absolute(path);
+  if (entries_.contains(name) || entries_.size() >= protocol::kMaxModels) return;
+  if (!is_fit(name, full)) {
+    if (!from_folder)
+      log::warning("a model's name or path is too long or not UTF-8, it is left out: " + full);
+    return;
+  }
+  Entry entry{full, from_folder, {}};
+  entry.known.name = name;
+  entries_.emplace(name, std::move(entry));
+}
+
+void Models::read_folder() {
+  if (folder_.empty()) return;
+  std::error_code failed;
+  std::erase_if(entries_, [](const auto& item) {
+    std::error_code gone;
+    return item.second.from_folder && !fs::exists(item.second.path, gone);
+  });
+  for (fs::directory_iterator file(folder_, failed), end; !failed && file != end; file.increment(failed)) {
+    std::error_code skipped;
+    if (file->path().extension() != kSuffix || !file->is_regular_file(skipped)) continue;
+    add(name_of_file(file->path()), file->path().string(), true);
+  }
+}
+
+Result<Models::Found> Models::find(const std::string& name) {
+  const auto at = [this](const std::string& wanted) {
+    if (!wanted.empty()) return entries_.find(wanted);
+    return default_name_.empty() ? entries_.begin() : entries_.find(default_name_);
+  };
+  auto found = at(name);
+  if (found == entries_.end() || found->second.from_folder || (name.empty() && default_name_.empty())) {
+    read_folder();
+    found = at(name);
+  }
+  if (found != entries_.end()) return Found{found->first, found->second.path};
+
+  if (entries_.empty()) return Error{FACET_NOT_FOUND, "there is no model: the daemon offers none"};
+  std::string there;
+  for (const auto& [other, entry] : entries_) there += (there.empty() ? "" : ", ") + other;
+  const std::string& wanted = name.empty() ? default_name_ : name;
+  return Error{FACET_NOT_FOUND, "there is no model '" + wanted + "'; there is: " + there};
+}
+
+std::vector<protocol::Model> Models::list() {
+  read_folder();
+  std::vector<protocol::Model> all;
+  for (const auto& [name, entry] : entries_) {
+    all.push_back(entry.known);
+    all.back().file_bytes = size_of(entry.path);
+  }
+  return all;
+}
+
+void Models::changed(const protocol::Model& model) {
+  if (auto entry = entries_.find(model.name); entry != entries_.end()) entry->second.known = model;
+}
+
+void Models::forget_states() {
+  for (auto& [name, entry] : entries_) {
+    entry.known = {};
+    entry.known.name = name;
+  }
+}
+
+}  // namespace facet::broker

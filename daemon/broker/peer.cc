@@ -1,0 +1,47 @@
+#include "daemon/broker/peer.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace facet::broker {
+namespace {
+
+Error io_error(const char* what) {
+  return Error{FACET_IO, std::string(what) + " of a client: " + std::strerror(errno)};
+}
+
+Result<std::vector<gid_t>> groups_of(int socket) {
+  std::vector<gid_t> groups(16);
+  for (;;) {
+    auto size = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
+    const int got = ::getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &size);
+    groups.resize(size / sizeof(gid_t));  // on ERANGE the kernel says what it needs
+    if (got == 0) return groups;
+    if (errno != ERANGE) return io_error("SO_PEERGROUPS");
+  }
+}
+
+}  // namespace
+
+Result<Peer> peer_of(int socket) {
+  ucred credentials = {};
+  socklen_t size = sizeof credentials;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
+    return io_error("SO_PEERCRED");
+  }
+  FACET_TRY(auto groups, groups_of(socket));
+  return Peer{credentials.uid, credentials.gid, credentials.pid, std::move(groups)};
+}
+
+std::string app_name(const std::string& claimed, const Peer& peer) {
+  if (claimed.empty()) return "pid " + std::to_string(peer.pid);
+  std::string name = claimed;
+  auto is_control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
+  std::replace_if(name.begin(), name.end(), is_control, '?');
+  return name;
+}
+
+}  // namespace facet::broker

@@ -1,0 +1,63 @@
+// Who may have how much. Pure bookkeeping: no socket, no clock.
+//
+// Everything that a client makes the broker or the engine hold is charged to its connection and to its user
+// (the uid that the kernel names) until it is gone. Bytes are those of requests, of the answers that may wait
+// for a slow reader, and of messages that have come in part.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <unordered_map>
+
+#include "daemon/base/result.h"
+
+namespace facet::broker {
+
+struct PolicyLimits {
+  uint32_t connections = 4096;
+  uint32_t user_connections = 1024;
+  uint32_t open_requests = 64;  // of a connection
+  uint32_t user_requests = 512;
+  uint64_t connection_bytes = 32 << 20;
+  uint64_t user_bytes = 256 << 20;
+};
+
+// What one connection, or all of one user, hold now.
+struct Holding {
+  uint32_t connections = 0;
+  uint32_t requests = 0;
+  uint64_t bytes = 0;
+};
+
+class Policy {
+ public:
+  explicit Policy(const PolicyLimits& limits) : limits_(limits) {}
+
+  const PolicyLimits& limits() const { return limits_; }
+
+  // Each admit is exhausted, naming the limit, or charges what its counterpart gives back.
+  Result<void> admit_connection(uid_t user);
+  void connection_ended(uid_t user);
+
+  Result<void> admit_request(uid_t user, Holding& connection, uint64_t bytes);
+  void request_ended(uid_t user, Holding& connection, uint64_t bytes);
+
+  // A connection's unfinished input takes `now` bytes instead of `before`. exhausted: then nothing
+  // changes.
+  Result<void> recharge(uid_t user, Holding& connection, uint64_t before, uint64_t now);
+
+  uint32_t connections() const { return connections_; }
+  // What a request of so many bytes, which reports so many alternatives a token, may make the broker hold.
+  static uint64_t bytes_of_request(uint64_t message_bytes, uint32_t alternatives);
+
+ private:
+  Result<void> check_bytes(uid_t user, const Holding& connection, uint64_t more) const;
+  void forget_if_idle(uid_t user);
+
+  const PolicyLimits limits_;
+  std::unordered_map<uid_t, Holding> users_;
+  uint32_t connections_ = 0;
+};
+
+}  // namespace facet::broker

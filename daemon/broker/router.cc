@@ -1,0 +1,196 @@
+#include "daemon/broker/router.h"
+
+#include <unistd.h>
+
+#include "daemon/base/log.h"
+#include "sdk/protocol/limits.h"
+
+namespace facet::broker {
+
+// ---- from sessions
+
+Result<void> Router::generate(Session& session, protocol::Generate&& generate, size_t message_bytes) {
+  FACET_TRY(auto model, models_.find(generate.model));
+  const uint64_t bytes = Policy::bytes_of_request(message_bytes, generate.sampling.logprobs);
+  FACET_CHECK(policy_.admit_request(session.peer().uid, session.holding(), bytes));
+
+  Request request;
+  request.session = &session;
+  request.client_id = generate.id;
+  request.bytes = bytes;
+  request.flow = Flow(generate.credit);
+  request.status.app = session.app();
+  request.status.model = model.name;
+  request.status.priority = generate.priority;
+  generate.model = model.name;
+  request.held = link::Start{model.path, std::move(generate)};
+
+  const protocol::RequestId client_id = request.client_id;
+  const EngineId id = requests_.add(std::move(request));
+  session.requests()[client_id] = id;
+  if (engine_.ready()) pass_on(id, *requests_.find(id));
+  return {};
+}
+
+void Router::cancel(EngineId id) {
+  Request* request = requests_.find(id);
+  if (!request || request->cancelled) return;
+  if (request->held) return end(id, protocol::Finish{0, protocol::FinishReason::kCancelled, {}, {}, {}});
+  request->cancelled = true;
+  if (engine_.ready()) (void)engine_.send(link::Cancel{id});
+}
+
+void Router::credit(EngineId id, uint32_t tokens) {
+  Request* request = requests_.find(id);
+  if (!request) return;
+  request->flow.allow(tokens);
+  grant(id, *request);
+}
+
+void Router::session_written(Session& session) {
+  for (const auto& [client_id, id] : session.requests()) {
+    if (Request* request = requests_.find(id)) grant(id, *request);
+  }
+}
+
+void Router::session_ended(Session& session) {
+  while (!session.requests().empty()) {
+    const EngineId id = session.requests().begin()->second;
+    const Request* request = requests_.find(id);
+    if (!request->held && !request->cancelled && engine_.ready()) (void)engine_.send(link::Cancel{id});
+    forget(id);
+  }
+}
+
+// ---- to the engine
+
+void Router::pass_on(EngineId id, Request& request) {
+  link::Start start = std::move(*request.held);
+  request.held.reset();
+  start.request.id = id;
+  start.request.credit = request.flow.grant();
+  if (auto sent = engine_.send(std::move(start)); !sent) fail(id, sent.error().code, sent.error().message);
+}
+
+void Router::grant(EngineId id, Request& request) {
+  if (request.held || !engine_.ready() || !request.session->keeps_up()) return;
+  if (const uint32_t tokens = request.flow.grant()) (void)engine_.send(link::Credit{id, tokens});
+}
+
+// ---- from the engine
+
+void Router::engine_ready() {
+  load_ = {};
+  std::vector<EngineId> held;
+  for (const auto& [id, request] : requests_.all()) {
+    if (request.held) held.push_back(id);
+  }
+  for (const EngineId id : held) {
+    if (Request* request = requests_.find(id); request && engine_.ready()) pass_on(id, *request);
+  }
+}
+
+void Router::engine_said(link::FromEngine&& message) {
+  std::visit([this](auto&& one) { said(std::move(one)); }, std::move(message));
+}
+
+void Router::said(link::ModelChanged&& message) {
+  const protocol::Model& model = message.model;
+  models_.changed(model);
+  std::string text = "model " + model.name + ": " + protocol::name_of(model.state);
+  if (model.state == protocol::ModelState::kFailed) return log::warning(text + ", " + model.error);
+  log::info(text);
+}
+
+void Router::said(link::Started&& message) {
+  Request* request = requests_.find(message.id);
+  if (!request) return;
+  request->status.running = true;
+  request->status.prompt_tokens = message.prompt_tokens;
+}
+
+void Router::said(protocol::Token&& message) {
+  const EngineId id = message.id;
+  Request* request = requests_.find(id);
+  if (!request) return;  // its client has gone, and the engine does not know yet
+  if (message.sequence != request->flow.received()) {
+    return engine_.reject("token " + std::to_string(message.sequence) + " came where " +
+                          std::to_string(request->flow.received()) + " was due");
+  }
+  if (!request->flow.take()) return engine_.reject("a token came that was not granted");
+  ++request->status.generated_tokens;
+  message.id = request->client_id;
+  request->session->send(std::move(message));
+  grant(id, *request);
+}
+
+void Router::said(protocol::Finish&& message) {
+  const EngineId id = message.id;
+  end(id, std::move(message));
+}
+
+void Router::said(protocol::Failed&& message) {
+  const EngineId id = message.id;
+  if (id == 0) return engine_.reject("it failed without a request: " + message.message);
+  end(id, std::move(message));
+}
+
+void Router::engine_lost(const std::string& why, bool was_ready) {
+  load_ = {};
+  models_.forget_states();
+  std::vector<EngineId> lost;
+  for (const auto& [id, request] : requests_.all()) {
+    if (!request.held || !was_ready) lost.push_back(id);
+  }
+  // What was held waits for the next start, but not for one after another that comes to nothing.
+  const facet_status code = was_ready ? FACET_ENGINE_LOST : FACET_UNAVAILABLE;
+  const std::string message = (was_ready ? "the engine was lost: " : "the engine does not start: ") + why;
+  for (const EngineId id : lost) fail(id, code, message);
+}
+
+// ---- ending
+
+void Router::fail_all(facet_status code, const std::string& message) {
+  while (!requests_.all().empty()) fail(requests_.all().begin()->first, code, message);
+}
+
+void Router::fail(EngineId id, facet_status code, const std::string& message) {
+  end(id, protocol::Failed{0, code, message});
+}
+
+// Tells the client, if it is still there, and forgets the request first: its id is free again for the client.
+void Router::end(EngineId id, protocol::ServerMessage&& last) {
+  Request* request = requests_.find(id);
+  if (!request) return;
+  Session& session = *request->session;
+  const protocol::RequestId client_id = request->client_id;
+  if (auto* finish = std::get_if<protocol::Finish>(&last)) finish->id = client_id;
+  if (auto* failed = std::get_if<protocol::Failed>(&last)) failed->id = client_id;
+  forget(id);
+  session.send(last);
+}
+
+void Router::forget(EngineId id) {
+  Request* request = requests_.find(id);
+  Session& session = *request->session;
+  policy_.request_ended(session.peer().uid, session.holding(), request->bytes);
+  session.requests().erase(request->client_id);
+  requests_.remove(id);
+}
+
+// ---- for the daemon
+
+void Router::fill(protocol::Status& status, const Peer& asker) const {
+  const bool sees_all = asker.uid == 0 || asker.uid == ::geteuid();
+  status.running = load_.running;
+  status.waiting = load_.waiting;
+  status.cache_pages = load_.cache_pages;
+  status.cache_pages_free = load_.cache_pages_free;
+  for (const auto& [id, request] : requests_.all()) {
+    if (request.held) ++status.waiting;
+    if (status.requests.size() >= protocol::kMaxRequestStatuses) continue;
+    if (sees_all || request.session->peer().uid == asker.uid) status.requests.push_back(request.status);
+  }
+}
+
+}  // namespace facet::broker

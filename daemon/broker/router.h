@@ -1,0 +1,66 @@
+// The way of a request from a client's session to the engine, and of its tokens back.
+//
+// A request gets an id of the engine's numbering, waits (*held*) if no engine is ready, and is passed on.
+// From then on the engine's words about that id are checked and go to the session under the client's id. It
+// ends with one `finish` or `failed` to the client, or without a word when the client has gone.
+#pragma once
+
+#include "daemon/broker/engine_link.h"
+#include "daemon/broker/models.h"
+#include "daemon/broker/policy.h"
+#include "daemon/broker/requests.h"
+#include "daemon/broker/session.h"
+
+namespace facet::broker {
+
+class Router {
+ public:
+  Router(EngineLink& engine, Models& models, Policy& policy)
+      : engine_(engine), models_(models), policy_(policy) {}
+
+  // ---- from sessions
+
+  // not_found, too_large or exhausted: nothing was begun.
+  Result<void> generate(Session& session, protocol::Generate&& request, size_t message_bytes);
+  void cancel(EngineId id);
+  void credit(EngineId id, uint32_t tokens);
+  void session_written(Session& session);
+  // Cancels what the session has open.
+  void session_ended(Session& session);
+
+  // ---- from the engine
+
+  void engine_ready();
+  void engine_said(link::FromEngine&& message);
+  void engine_lost(const std::string& why, bool was_ready);
+
+  // ---- for the daemon
+
+  // Ends every request.
+  void fail_all(facet_status code, const std::string& message);
+  // Fills in what it knows: requests that `asker` may see, all counts.
+  void fill(protocol::Status& status, const Peer& asker) const;
+
+ private:
+  void pass_on(EngineId id, Request& request);
+  void grant(EngineId id, Request& request);
+  void fail(EngineId id, facet_status code, const std::string& message);
+  void end(EngineId id, protocol::ServerMessage&& last);
+  void forget(EngineId id);
+
+  void said(link::EngineHello&&) {}  // the link takes it
+  void said(link::ModelChanged&& message);
+  void said(link::Started&& message);
+  void said(protocol::Token&& message);
+  void said(protocol::Finish&& message);
+  void said(protocol::Failed&& message);
+  void said(link::Load&& message) { load_ = message; }
+
+  EngineLink& engine_;
+  Models& models_;
+  Policy& policy_;
+  Requests requests_;
+  link::Load load_;
+};
+
+}  // namespace facet::broker

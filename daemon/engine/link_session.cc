@@ -1,0 +1,141 @@
+#include "daemon/engine/link_session.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "daemon/base/log.h"
+
+namespace facet::engine {
+namespace {
+
+Error io_error(const char* what) {
+  return Error{FACET_IO, std::string(what) + ": " + std::strerror(errno)};
+}
+
+bool try_again() {
+  return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LinkSession>> LinkSession::create(UniqueFd socket) {
+  UniqueFd wake(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  if (!wake) return io_error("eventfd");
+  return std::unique_ptr<LinkSession>(new LinkSession(std::move(socket), std::move(wake)));
+}
+
+void LinkSession::send(const link::FromEngine& message) {
+  std::lock_guard lock(mutex_);
+  if (broken_) return;
+  const bool was_empty = outbox_.empty();
+  auto encoded = link::encode(message, outbox_);
+  if (!encoded) {
+    log::error("a message to the broker cannot be encoded: " + encoded.error().message);
+    return;
+  }
+  if (!was_empty) return;
+  flush_locked();
+  if (!outbox_.empty()) wake();
+}
+
+void LinkSession::flush_locked() {
+  while (sent_ < outbox_.size()) {
+    const ssize_t written =
+        ::send(socket_.get(), outbox_.data() + sent_, outbox_.size() - sent_, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (written >= 0) {
+      sent_ += static_cast<size_t>(written);
+    } else if (errno == EINTR) {
+      continue;
+    } else {
+      if (try_again()) return;
+      broken_ = true;  // run() sees the same end
+      break;
+    }
+  }
+  outbox_.clear();
+  sent_ = 0;
+}
+
+void LinkSession::wake() {
+  const uint64_t one = 1;
+  // A full counter has woken the link thread already.
+  [[maybe_unused]] auto written = ::write(wake_.get(), &one, sizeof one);
+}
+
+void LinkSession::stop() {
+  stopped_ = true;
+  wake();
+}
+
+Result<void> LinkSession::wait_and_flush(bool& readable) {
+  pollfd waits[2] = {{socket_.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
+  {
+    std::lock_guard lock(mutex_);
+    if (!outbox_.empty()) waits[0].events |= POLLOUT;
+  }
+  if (::poll(waits, 2, -1) < 0 && errno != EINTR) return io_error("poll");
+  if (waits[1].revents) {
+    uint64_t count;
+    [[maybe_unused]] auto read = ::read(wake_.get(), &count, sizeof count);
+  }
+  if (waits[0].revents & POLLOUT) {
+    std::lock_guard lock(mutex_);
+    flush_locked();
+  }
+  readable = waits[0].revents & (POLLIN | POLLHUP | POLLERR);
+  return {};
+}
+
+// False at the link's end.
+Result<bool> LinkSession::receive() {
+  auto space = reader_.space();
+  const ssize_t received = ::recv(socket_.get(), space.data(), space.size(), MSG_DONTWAIT);
+  if (received > 0) {
+    reader_.filled(static_cast<size_t>(received));
+    return true;
+  }
+  if (received == 0) return false;
+  if (try_again()) return true;
+  if (errno == ECONNRESET) return false;
+  return io_error("the link");
+}
+
+Result<void> LinkSession::greet(const link::ToEngine& first, const link::EngineHello& hello) {
+  const auto* broker = std::get_if<link::BrokerHello>(&first);
+  if (!broker) return Error{FACET_MALFORMED, "the broker's first message is no hello"};
+  send(hello);
+  if (broker->version == link::kVersion) return {};
+  return Error{FACET_VERSION_MISMATCH, "the broker speaks version " + std::to_string(broker->version) +
+                                           " of the link, this engine " + std::to_string(link::kVersion)};
+}
+
+Result<void> LinkSession::run(const link::EngineHello& hello, const Take& take) {
+  bool greeted = false;
+  while (!stopped_) {
+    bool readable = false;
+    FACET_CHECK(wait_and_flush(readable));
+    if (!readable) continue;
+    FACET_TRY(const bool open, receive());
+    if (!open) return {};
+    for (;;) {
+      FACET_TRY(auto frame, reader_.next());
+      if (frame.empty()) break;
+      FACET_TRY(auto message, link::decode_to_engine(frame));
+      if (!greeted) {
+        FACET_CHECK(greet(message, hello));
+        greeted = true;
+      } else if (std::holds_alternative<link::BrokerHello>(message)) {
+        return Error{FACET_MALFORMED, "the broker's hello came twice"};
+      } else {
+        take(std::move(message));
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace facet::engine

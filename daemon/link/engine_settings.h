@@ -1,0 +1,47 @@
+// The settings of an engine: flags of facet-engine, and settings of facetd that are passed on as these flags.
+#pragma once
+
+#include "daemon/base/settings.h"
+
+namespace facet::link {
+
+struct EngineSettings {
+  std::string backend;
+  uint32_t threads = 0;
+  std::string cache = "f16";
+  uint64_t cache_bytes = 1ull << 30;
+  uint32_t context = 8192;
+  uint32_t max_sequences = 64;
+  uint32_t max_waiting = 1024;
+  uint32_t chunk = 256;
+};
+
+// In the section `engine`.
+inline settings::Table engine_table(EngineSettings& to) {
+  using settings::Place;
+  const auto number = [](const char* name, const char* help, uint32_t* target, uint64_t least,
+                         uint64_t most) {
+    return settings::Setting{"engine", name, "N", help, target, Place::kAnywhere, least, most};
+  };
+  return {
+      {"engine", "backend", "NAME", "the backend plugin; empty: the best that works", &to.backend},
+      number("threads", "threads of the backend; 0: it chooses", &to.threads, 0, 1024),
+      {"engine",
+       "cache",
+       "TYPE",
+       "what keys and values are stored as",
+       &to.cache,
+       Place::kAnywhere,
+       0,
+       0,
+       {"f16", "f32"}},
+      {"engine", "cache-bytes", "BYTES", "keys and values of a model take at most this much", &to.cache_bytes,
+       Place::kAnywhere, 1 << 20},
+      number("context", "tokens per sequence, at most the model's own", &to.context, 16, 1 << 24),
+      number("max-sequences", "requests that run at once", &to.max_sequences, 1, 4096),
+      number("max-waiting", "requests that may wait for a place", &to.max_waiting, 1, 1 << 20),
+      number("chunk", "rows of a step: how much of a prompt is read at once", &to.chunk, 1, 4096),
+  };
+}
+
+}  // namespace facet::link

@@ -1,0 +1,59 @@
+@0xe2b7c4915a0d3f68;
+# What broker and engine say to each other. Private: both ends are of the same release, and `hello` refuses another's.
+#
+# The framing is that of the public protocol. The broker speaks first; the engine answers with its own `hello`. The broker's
+# ids are unique over all its clients and never used twice on one link. Every `start` is answered as a `generate` is:
+# by tokens and one `finish`, or one `failed`.
+
+using Wire = import "/sdk/protocol/facet.capnp";
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("facet::link::wire");
+
+struct ToEngine {
+  union {
+    hello @0 :BrokerHello;
+    start @1 :Start;
+    cancel @2 :Wire.Cancel;
+    credit @3 :Wire.Credit;
+  }
+}
+
+struct FromEngine {
+  union {
+    hello @0 :EngineHello;
+    modelChanged @1 :Wire.Model;
+    started @2 :Started;
+    token @3 :Wire.Token;
+    finish @4 :Wire.Finish;
+    failed @5 :Wire.Failed;
+    load @6 :Load;
+  }
+}
+
+struct BrokerHello {
+  version @0 :UInt32;
+}
+
+struct EngineHello {
+  version @0 :UInt32;
+  engine @1 :Text;
+  backend @2 :Text;
+  numerics @3 :Text;
+}
+
+struct Start {
+  path @0 :Text;
+  request @1 :Wire.Generate;
+}
+
+struct Started {
+  id @0 :UInt64;
+  promptTokens @1 :UInt32;
+}
+
+struct Load {
+  running @0 :UInt32;
+  waiting @1 :UInt32;
+  cachePages @2 :UInt64;
+  cachePagesFree @3 :UInt64;
+}

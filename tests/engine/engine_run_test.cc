@@ -1,0 +1,283 @@
+// The engine with a real backend (the reference) on a tiny model: what goes in as messages comes out as
+// tokens.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "daemon/base/mailbox.h"
+#include "daemon/engine/engine.h"
+#include "tests/test_models.h"
+
+using namespace facet;
+using engine::Engine;
+using engine::EngineOptions;
+using protocol::FinishReason;
+
+namespace {
+
+// What the engine said about one request.
+struct Answer {
+  std::vector<uint32_t> ids;
+  std::string text;  // of the tokens and the finish
+  std::vector<protocol::Token> tokens;
+  std::optional<protocol::Finish> finish;
+  std::optional<protocol::Failed> failed;
+  bool ended() const { return finish || failed; }
+};
+
+// An engine on a thread of its own.
+class Bench {
+ public:
+  explicit Bench(EngineOptions options) {
+    options.backend = "reference";
+    options.cache_f32 = true;
+    auto made = Engine::create(options, [this](link::FromEngine event) { events_.post(std::move(event)); });
+    REQUIRE_MESSAGE(made.ok(), made.error().message);
+    engine_ = std::move(*made);
+    thread_ = std::thread([this] { engine_->run(); });
+  }
+  ~Bench() {
+    engine_->stop();
+    thread_.join();
+  }
+
+  uint64_t start(protocol::Generate request, const std::string& path = test::tiny_model_path("gemma3")) {
+    request.id = ++last_id_;
+    request.model = "tiny";
+    engine_->post(link::Start{path, std::move(request)});
+    return last_id_;
+  }
+  void post(link::ToEngine message) { engine_->post(std::move(message)); }
+
+  // Takes events until `done` says so.
+  template <typename Done>
+  void until(Done done) {
+    while (!done()) {
+      for (link::FromEngine& event : events_.wait()) take(event);
+    }
+  }
+  const Answer& answer(uint64_t id) {
+    until([&] { return answers_[id].ended(); });
+    return answers_[id];
+  }
+  Answer& so_far(uint64_t id) { return answers_[id]; }
+  const link::Load& load() const { return load_; }
+  const std::vector<protocol::ModelState>& states() const { return states_; }
+
+ private:
+  void take(const link::FromEngine& event) {
+    if (auto* token = std::get_if<protocol::Token>(&event)) {
+      Answer& answer = answers_[token->id];
+      REQUIRE_FALSE(answer.ended());
+      REQUIRE(token->sequence == answer.ids.size());
+      answer.ids.push_back(token->token);
+      answer.text += token->text;
+      answer.tokens.push_back(*token);
+    } else if (auto* finish = std::get_if<protocol::Finish>(&event)) {
+      REQUIRE_FALSE(answers_[finish->id].ended());
+      answers_[finish->id].finish = *finish;
+      answers_[finish->id].text += finish->text;
+    } else if (auto* failed = std::get_if<protocol::Failed>(&event)) {
+      REQUIRE_FALSE(answers_[failed->id].ended());
+      answers_[failed->id].failed = *failed;
+    } else if (auto* load = std::get_if<link::Load>(&event)) {
+      load_ = *load;
+    } else if (auto* changed = std::get_if<link::ModelChanged>(&event)) {
+      states_.push_back(changed->model.state);
+    }
+  }
+
+  Mailbox<link::FromEngine> events_;
+  std::unique_ptr<Engine> engine_;
+  std::thread thread_;
+  uint64_t last_id_ = 0;
+  std::map<uint64_t, Answer> answers_;
+  link::Load load_;
+  std::vector<protocol::ModelState> states_;
+};
+
+protocol::Generate greedy(protocol::TokenIds ids, uint32_t max_tokens) {
+  protocol::Generate request;
+  request.prompt = std::move(ids);
+  request.max_tokens = max_tokens;
+  request.sampling.temperature = 0;
+  request.ignore_end = true;
+  return request;
+}
+
+nlohmann::json golden() {
+  std::ifstream file(test::golden_path("gemma3.json"));
+  return nlohmann::json::parse(file);
+}
+
+}  // namespace
+
+TEST_CASE("greedy answers are the golden ones, for all prompts at once and in small steps") {
+  EngineOptions options;
+  options.chunk = 7;
+  Bench bench(options);
+  auto prompts = golden()["prompts"];
+  std::vector<uint64_t> ids;
+  for (auto& prompt : prompts) {
+    ids.push_back(bench.start(greedy(prompt["ids"], static_cast<uint32_t>(prompt["greedy"].size()))));
+  }
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const Answer& answer = bench.answer(ids[i]);
+    REQUIRE(answer.finish.has_value());
+    CHECK(answer.finish->reason == FinishReason::kLength);
+    CHECK(answer.finish->usage.prompt_tokens == prompts[i]["ids"].size());
+    for (size_t step = 0; step < answer.ids.size(); ++step) {
+      if (prompts[i]["greedy_margin"][step].get<double>() < 4e-3) break;
+      REQUIRE(answer.ids[step] == prompts[i]["greedy"][step].get<uint32_t>());
+    }
+    CHECK(answer.ids.size() == prompts[i]["greedy"].size());
+  }
+  CHECK(bench.states() == std::vector{protocol::ModelState::kLoading, protocol::ModelState::kLoaded});
+}
+
+TEST_CASE("a sampled answer is the same alone and among others, and with another chunk") {
+  auto request = [](uint32_t n) {
+    protocol::Generate request = greedy({2, 10 + n, 600, 20 * n % 700, 7}, 24);
+    for (uint32_t i = 0; i < n; ++i) std::get<protocol::TokenIds>(request.prompt).push_back(300 + 7 * i);
+    request.sampling.temperature = 1;
+    request.sampling.top_k = 40;
+    request.sampling.repeat_penalty = 1.1f;
+    request.sampling.seed = 100 + n;
+    return request;
+  };
+  std::vector<Answer> alone;
+  {
+    Bench bench({});
+    for (uint32_t n = 0; n < 12; ++n) alone.push_back(bench.answer(bench.start(request(n))));
+  }
+  CHECK(alone[0].ids != alone[1].ids);
+  EngineOptions options;
+  options.chunk = 3;
+  options.max_sequences = 5;  // the others wait
+  Bench bench(options);
+  std::vector<uint64_t> ids;
+  for (uint32_t n = 0; n < 12; ++n) ids.push_back(bench.start(request(n)));
+  for (uint32_t n = 0; n < 12; ++n) CHECK(bench.answer(ids[n]).ids == alone[n].ids);
+}
+
+TEST_CASE("the text is that of the tokens, and ends before a stop string that spans them") {
+  Bench bench({});
+  protocol::Generate request = greedy({}, 40);
+  request.prompt = std::string("Once upon a time");
+  const Answer whole = bench.answer(bench.start(request));
+  REQUIRE(whole.text.size() > 12);
+  std::string stop;  // whole characters, of more than one token
+  for (size_t i = 4; i < 8; ++i) stop += whole.tokens[i].text;
+  REQUIRE(stop.size() > whole.tokens[4].text.size());
+  request.stop = {"never said", stop};
+  const Answer& stopped = bench.answer(bench.start(request));
+  CHECK(stopped.text == whole.text.substr(0, whole.text.find(stop)));
+  CHECK(stopped.finish->reason == FinishReason::kStop);
+  CHECK(stopped.ids.size() <= whole.ids.size());
+  CHECK(std::equal(stopped.ids.begin(), stopped.ids.end(), whole.ids.begin()));
+}
+
+TEST_CASE("without credit a sequence pauses while others go on") {
+  Bench bench({});
+  protocol::Generate request = greedy({2, 538, 776}, 20);
+  request.credit = 4;
+  uint64_t paused = bench.start(request);
+  request.credit = 0;
+  uint64_t other = bench.start(request);
+  std::vector<uint32_t> ids = bench.answer(other).ids;
+  bench.until([&] { return bench.so_far(paused).ids.size() == 4; });
+  CHECK(bench.answer(bench.start(greedy({2, 5}, 3))).ids.size() == 3);
+  CHECK(bench.so_far(paused).ids.size() == 4);
+  bench.post(link::Credit{paused, 100});
+  CHECK(bench.answer(paused).ids == ids);
+}
+
+TEST_CASE("cancelling ends a request wherever it is, and all pages come back") {
+  EngineOptions options;
+  options.max_sequences = 2;
+  Bench bench(options);
+  protocol::Generate request = greedy({2, 538, 776}, 0);  // until the context is full
+  uint64_t running = bench.start(request), paused = 0, waiting = 0;
+  request.credit = 1;
+  paused = bench.start(request);
+  waiting = bench.start(request);
+  bench.until([&] { return bench.so_far(running).ids.size() > 10 && bench.so_far(paused).ids.size() == 1; });
+  for (uint64_t id : {waiting, running, paused}) {
+    bench.post(link::Cancel{id});
+    const Answer& answer = bench.answer(id);
+    REQUIRE(answer.finish.has_value());
+    CHECK(answer.finish->reason == FinishReason::kCancelled);
+    CHECK(answer.finish->usage.generated_tokens == answer.ids.size());
+  }
+  bench.until([&] { return bench.load().cache_pages > 0 && bench.load().running == 0; });
+  CHECK(bench.load().cache_pages_free == bench.load().cache_pages);
+  bench.post(link::Cancel{12345});  // nobody's
+  CHECK(bench.answer(bench.start(greedy({2}, 2))).ids.size() == 2);
+}
+
+TEST_CASE("the context bounds prompt and answer") {
+  EngineOptions options;
+  options.context = 32;
+  Bench bench(options);
+  const Answer& full = bench.answer(bench.start(greedy({2, 3, 4, 5}, 0)));
+  CHECK(full.ids.size() == 28);
+  CHECK(full.finish->reason == FinishReason::kLength);
+  const Answer& last = bench.answer(bench.start(greedy(protocol::TokenIds(31, 7), 5)));
+  CHECK(last.ids.size() == 1);
+  const Answer& over = bench.answer(bench.start(greedy(protocol::TokenIds(32, 7), 5)));
+  REQUIRE(over.failed.has_value());
+  CHECK(over.failed->code == FACET_TOO_LARGE);
+}
+
+TEST_CASE("log-probabilities come with the tokens") {
+  Bench bench({});
+  protocol::Generate request = greedy({2, 538, 776}, 3);
+  request.sampling.report_logprobs = true;
+  request.sampling.logprobs = 4;
+  for (const protocol::Token& token : bench.answer(bench.start(request)).tokens) {
+    REQUIRE(token.alternatives.size() == 4);
+    CHECK(token.alternatives[0].token == token.token);
+    CHECK(token.alternatives[0].logprob == token.logprob);
+    CHECK(token.logprob < 0);
+    CHECK(token.alternatives[1].logprob <= token.logprob);
+  }
+}
+
+TEST_CASE("what is wrong with a request is said, and the engine goes on") {
+  EngineOptions options;
+  options.max_sequences = 1;
+  options.max_waiting = 2;
+  Bench bench(options);
+  auto code = [&](protocol::Generate request, std::string path = test::tiny_model_path("gemma3")) {
+    const Answer& answer = bench.answer(bench.start(std::move(request), path));
+    REQUIRE(answer.failed.has_value());
+    CHECK_FALSE(answer.failed->message.empty());
+    return answer.failed->code;
+  };
+  CHECK(code(greedy({2}, 1), "/nowhere/model.gguf") == FACET_NOT_FOUND);
+  CHECK(bench.states().back() == protocol::ModelState::kFailed);
+  CHECK(code(greedy({2}, 1), test::golden_path("gemma3.json")) == FACET_MALFORMED);
+  CHECK(code(greedy({}, 1)) == FACET_INVALID_ARGUMENT);
+  CHECK(code(greedy({2, 1024}, 1)) == FACET_INVALID_ARGUMENT);
+  protocol::Generate request = greedy({2}, 1);
+  request.sampling.temperature = -1;
+  CHECK(code(request) == FACET_INVALID_ARGUMENT);
+  request = greedy({2}, 1);
+  request.stop = {""};
+  CHECK(code(request) == FACET_INVALID_ARGUMENT);
+
+  request = greedy({2}, 0);
+  request.credit = 1;
+  uint64_t running = bench.start(request);
+  bench.until([&] { return !bench.so_far(running).ids.empty(); });
+  uint64_t waiting = bench.start(request);
+  bench.start(request);
+  CHECK(code(request) == FACET_EXHAUSTED);
+  bench.post(link::Cancel{running});
+  bench.until([&] { return !bench.so_far(waiting).ids.empty(); });
+}

@@ -1,0 +1,133 @@
+#include "daemon/link/codec.h"
+
+#include <doctest/doctest.h>
+
+#include <random>
+
+using namespace facet;
+using namespace facet::link;
+
+namespace {
+
+template <typename Message>
+Bytes frame_of(const Message& message) {
+  Bytes frame;
+  REQUIRE(encode(message, frame).ok());
+  return frame;
+}
+
+template <typename Struct>
+Struct through_engine(const Struct& message) {
+  auto back = decode_to_engine(frame_of(ToEngine(message)));
+  REQUIRE_MESSAGE(back.ok(), back.error().message);
+  return std::get<Struct>(*back);
+}
+
+template <typename Struct>
+Struct through_broker(const Struct& message) {
+  auto back = decode_from_engine(frame_of(FromEngine(message)));
+  REQUIRE(back.ok());
+  return std::get<Struct>(*back);
+}
+
+Start full_start() {
+  Start start;
+  start.path = "/models/a b.gguf";
+  start.request.id = 7;
+  start.request.model = "a b";
+  start.request.prompt = protocol::TokenIds{2, 651, 9};
+  start.request.max_tokens = 5;
+  start.request.stop = {"\n\n", "end"};
+  start.request.sampling.seed = ~0ull;
+  start.request.sampling.logit_bias = {{3, -1.5f}};
+  start.request.priority = protocol::Priority::kBackground;
+  start.request.credit = 64;
+  return start;
+}
+
+}  // namespace
+
+TEST_CASE("link codec: what the broker says comes through whole") {
+  CHECK(through_engine(BrokerHello{9}).version == 9);
+  CHECK(through_engine(Cancel{12}).id == 12);
+  CHECK(through_engine(Credit{12, 34}).tokens == 34);
+  const Start start = through_engine(full_start());
+  CHECK(start.path == "/models/a b.gguf");
+  CHECK(start.request.id == 7);
+  CHECK(start.request.model == "a b");
+  CHECK(std::get<protocol::TokenIds>(start.request.prompt) == protocol::TokenIds{2, 651, 9});
+  CHECK(start.request.max_tokens == 5);
+  CHECK(start.request.stop == std::vector<std::string>{"\n\n", "end"});
+  CHECK(start.request.sampling.seed == ~0ull);
+  CHECK(start.request.sampling.logit_bias.at(0).second == -1.5f);
+  CHECK(start.request.priority == protocol::Priority::kBackground);
+  CHECK(start.request.credit == 64);
+}
+
+TEST_CASE("link codec: what the engine says comes through whole") {
+  const auto hello = through_broker(EngineHello{3, "facet-engine 1", "reference", "scalar"});
+  CHECK(hello.version == 3);
+  CHECK(hello.engine == "facet-engine 1");
+  CHECK(hello.backend == "reference");
+  CHECK(hello.numerics == "scalar");
+  protocol::Model model;
+  model.name = "m";
+  model.state = protocol::ModelState::kFailed;
+  model.error = "no such file";
+  CHECK(through_broker(ModelChanged{model}).model.error == "no such file");
+  CHECK(through_broker(ModelChanged{model}).model.state == protocol::ModelState::kFailed);
+  CHECK(through_broker(Started{5, 17}).prompt_tokens == 17);
+  CHECK(through_broker(protocol::Token{5, 2, 99, "é", -0.5f, {{4, -1}}}).text == "é");
+  CHECK(through_broker(protocol::Finish{5, protocol::FinishReason::kLength, "x", {1, 2}, {3, 4, 5}})
+            .timings.generate == 5);
+  CHECK(through_broker(protocol::Failed{5, FACET_EXHAUSTED, "full"}).code == FACET_EXHAUSTED);
+  const auto load = through_broker(Load{1, 2, 3, 4});
+  CHECK(load.running == 1);
+  CHECK(load.waiting == 2);
+  CHECK(load.cache_pages == 3);
+  CHECK(load.cache_pages_free == 4);
+}
+
+TEST_CASE("link codec: the largest request of a client fits with its path") {
+  Start start;
+  start.request.prompt = std::string(protocol::kMaxMessageBytes - 512, 'x');
+  Bytes as_client;
+  REQUIRE(protocol::encode(protocol::ClientMessage(start.request), as_client).ok());
+  start.path = std::string(kMaxPathBytes, 'p');
+  start.request.model = std::string(protocol::kMaxNameBytes, 'm');
+  CHECK(decode_to_engine(frame_of(ToEngine(start))).ok());
+}
+
+TEST_CASE("link codec: bounds and UTF-8 hold in both directions") {
+  Bytes frame;
+  Start start = full_start();
+  start.path = std::string(kMaxPathBytes + 1, 'p');
+  CHECK(encode(ToEngine(start), frame).error().code == FACET_TOO_LARGE);
+  start.path = "\xff";
+  CHECK(encode(ToEngine(start), frame).error().code == FACET_INVALID_ARGUMENT);
+  CHECK(frame.empty());
+  const std::string long_name(protocol::kMaxNameBytes + 1, 'n');
+  CHECK(encode(FromEngine(EngineHello{1, long_name, "", ""}), frame).error().code == FACET_TOO_LARGE);
+
+  Bytes good = frame_of(FromEngine(protocol::Token{5, 2, 99, "zzzz", 0, {}}));
+  for (auto& byte : good) {
+    if (byte == std::byte{'z'}) byte = std::byte{0xff};
+  }
+  CHECK(decode_from_engine(good).error().code == FACET_MALFORMED);
+}
+
+TEST_CASE("link codec: no damaged frame does harm") {
+  std::mt19937 random(1);
+  const Bytes start = frame_of(ToEngine(full_start()));
+  const Bytes token = frame_of(FromEngine(protocol::Token{5, 2, 99, "text", 0, {{1, 2}, {3, 4}}}));
+  int refused = 0;
+  for (int round = 0; round < 20000; ++round) {
+    Bytes damaged = round % 2 ? start : token;
+    const int changes = 1 + static_cast<int>(random() % 4);
+    for (int i = 0; i < changes; ++i) damaged[random() % damaged.size()] = std::byte(random() & 0xff);
+    if (random() % 8 == 0) damaged.resize(random() % damaged.size());
+    refused += round % 2 ? !decode_to_engine(damaged).ok() : !decode_from_engine(damaged).ok();
+  }
+  CHECK(refused > 1000);
+  CHECK(!decode_to_engine(Frame()).ok());
+}
