@@ -1,7 +1,7 @@
 // The row kernels and attention in plain code.
 #include "backends/onednn/attention_kernel.h"
 #include "backends/onednn/float_kernels.h"
-#include "backends/onednn/vector_sets.h"
+#include "backends/onednn/sets.h"
 
 namespace facet::cpu {
 

@@ -1,7 +1,6 @@
 #include "backends/onednn/kernels.h"
 
-#include "backends/onednn/portable.h"
-#include "backends/onednn/vector_sets.h"
+#include "backends/onednn/sets.h"
 
 namespace facet::cpu {
 

@@ -1,6 +1,6 @@
 // Matmul tiles with AVX2 and FMA. Compiled with -mavx2 -mfma -mf16c; called only where the CPU has them.
 #include "backends/onednn/matmul_vector.h"
-#include "backends/onednn/vector_sets.h"
+#include "backends/onednn/sets.h"
 
 namespace facet::cpu {
 namespace {

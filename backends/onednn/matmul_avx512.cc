@@ -1,7 +1,7 @@
 // Matmul tiles with AVX-512 VNNI: two outputs, or two blocks, side by side in a register, in the same 8 lanes
 // each. Compiled with -mavx512{f,bw,dq,vl,vnni} -mfma -mf16c; called only where the CPU has them.
 #include "backends/onednn/matmul_vector.h"
-#include "backends/onednn/vector_sets.h"
+#include "backends/onednn/sets.h"
 
 namespace facet::cpu {
 namespace {

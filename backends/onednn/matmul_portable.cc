@@ -4,7 +4,7 @@
 #include <type_traits>
 
 #include "backends/onednn/panel.h"
-#include "backends/onednn/portable.h"
+#include "backends/onednn/sets.h"
 #include "backends/onednn/unpack.h"
 
 namespace facet::cpu {
@@ -136,11 +136,6 @@ Unpack unpack_of(uint32_t type) {
 
 }  // namespace
 
-void unpack_portable(uint32_t type, const uint8_t* weights, uint32_t width, std::byte* panel) {
-  PanelRow layout(act_kind(type), width);
-  unpack_of(type)(weights, width, layout, panel);
-}
-
 void matmul_portable(const MatmulTile& tile) {
   ActKind kind = act_kind(tile.type);
   PanelRow layout(kind, tile.width);
@@ -150,7 +145,7 @@ void matmul_portable(const MatmulTile& tile) {
     if (kind == ActKind::kFloat) {
       facet_decode_row(tile.type, weights, tile.width, reinterpret_cast<float*>(tile.scratch));
     } else {
-      unpack_portable(tile.type, weights, tile.width, tile.scratch);
+      unpack_of(tile.type)(weights, tile.width, layout, tile.scratch);
     }
     for (uint32_t r = 0; r < tile.rows; ++r) {
       const std::byte* act = tile.acts + r * tile.act_stride;

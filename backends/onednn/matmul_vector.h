@@ -7,7 +7,6 @@
 #include <immintrin.h>
 
 #include "backends/onednn/panel.h"
-#include "backends/onednn/portable.h"
 #include "backends/onednn/unpack_avx2.h"
 
 namespace facet::cpu {
@@ -93,36 +92,21 @@ void each_panel(const MatmulTile& tile, uint32_t most, const Panel& panel) {
 
 enum class Form { kSigned, kUnsigned };
 
-template <typename Set, Form form, typename Unpack>
-void matmul_blocks(const MatmulTile& tile, const Unpack& unpack_output) {
+template <typename Set, typename Block, Form form>
+void matmul_blocks(const MatmulTile& tile) {
   PanelRow layout(ActKind::kBlocks, tile.width);
   ActRow row(ActKind::kBlocks, tile.width);
   each_panel(tile, layout.outputs(), [&](uint32_t first, uint32_t count) {
     for (uint32_t c = 0; c < count; ++c) {
-      unpack_output(tile.weights + (first + c) * tile.weight_stride, tile.scratch + c * layout.bytes, layout);
+      auto* blocks = reinterpret_cast<const Block*>(tile.weights + (first + c) * tile.weight_stride);
+      std::byte* panel = tile.scratch + c * layout.bytes;
+      unpack_row(blocks, tile.width / kBlock, reinterpret_cast<int8_t*>(panel),
+                 reinterpret_cast<float*>(panel + layout.d), reinterpret_cast<float*>(panel + layout.m));
     }
     auto* q = reinterpret_cast<const uint8_t*>(tile.scratch);
     sweep(typename Set::template Blocks<form == Form::kSigned, kBlock>{tile, q, layout.bytes, tile.scratch,
                                                                        layout, row, tile.out + first},
           tile.rows, count);
-  });
-}
-
-template <typename Block>
-void unpack_blocks(const uint8_t* weights, std::byte* panel, const PanelRow& layout, uint32_t width) {
-  auto* blocks = reinterpret_cast<const Block*>(weights);
-  auto* q = reinterpret_cast<int8_t*>(panel);
-  auto* d = reinterpret_cast<float*>(panel + layout.d);
-  auto* m = reinterpret_cast<float*>(panel + layout.m);
-  uint32_t count = width / kBlock, b = 0;
-  for (; b < count; ++b) unpack_fast(blocks[b], q + kBlock * b, d + b, m + b);
-  for (; b % 8 != 0; ++b) d[b] = m[b] = 0.0f;
-}
-
-template <typename Set, typename Block, Form form>
-void matmul_vector_blocks(const MatmulTile& tile) {
-  matmul_blocks<Set, form>(tile, [&](const uint8_t* weights, std::byte* panel, const PanelRow& layout) {
-    unpack_blocks<Block>(weights, panel, layout, tile.width);
   });
 }
 
@@ -148,29 +132,23 @@ void matmul_q8_0(const MatmulTile& tile) {
   });
 }
 
-template <typename Set, typename Unpack>
-void matmul_super(const MatmulTile& tile, const Unpack& unpack_output) {
+template <typename Set, typename Block>
+void matmul_super(const MatmulTile& tile) {
   PanelRow layout(ActKind::kSuperBlocks, tile.width);
   ActRow row(ActKind::kSuperBlocks, tile.width);
   each_panel(tile, layout.outputs(), [&](uint32_t first, uint32_t count) {
     for (uint32_t c = 0; c < count; ++c) {
-      unpack_output(tile.weights + (first + c) * tile.weight_stride, tile.scratch + c * layout.bytes, layout);
+      auto* blocks = reinterpret_cast<const Block*>(tile.weights + (first + c) * tile.weight_stride);
+      std::byte* panel = tile.scratch + c * layout.bytes;
+      for (uint32_t b = 0; b < tile.width / kSuperBlock; ++b) {
+        unpack_fast(blocks[b], Super{reinterpret_cast<uint8_t*>(panel) + kSuperBlock * b,
+                                     reinterpret_cast<int16_t*>(panel + layout.scales) + 128 * b,
+                                     reinterpret_cast<int16_t*>(panel + layout.mins) + 16 * b,
+                                     reinterpret_cast<float*>(panel + layout.d) + b,
+                                     reinterpret_cast<float*>(panel + layout.m) + b});
+      }
     }
     sweep(typename Set::Super{tile, tile.scratch, layout, row, tile.out + first}, tile.rows, count);
-  });
-}
-
-template <typename Set, typename Block>
-void matmul_vector_super(const MatmulTile& tile) {
-  matmul_super<Set>(tile, [&](const uint8_t* weights, std::byte* panel, const PanelRow& layout) {
-    auto* blocks = reinterpret_cast<const Block*>(weights);
-    for (uint32_t b = 0; b < tile.width / kSuperBlock; ++b) {
-      unpack_fast(blocks[b], Super{reinterpret_cast<uint8_t*>(panel) + kSuperBlock * b,
-                                   reinterpret_cast<int16_t*>(panel + layout.scales) + 128 * b,
-                                   reinterpret_cast<int16_t*>(panel + layout.mins) + 16 * b,
-                                   reinterpret_cast<float*>(panel + layout.d) + b,
-                                   reinterpret_cast<float*>(panel + layout.m) + b});
-    }
   });
 }
 
@@ -199,9 +177,6 @@ void matmul_f32(const MatmulTile& tile) {
 
 template <typename Set>
 void matmul_vector(const MatmulTile& tile) {
-  auto plain = [&](const uint8_t* weights, std::byte* panel, const PanelRow&) {
-    unpack_portable(tile.type, weights, tile.width, panel);
-  };
   switch (tile.type) {
     case FACET_TYPE_F32:
       return matmul_f32<Set>(tile);
@@ -210,27 +185,29 @@ void matmul_vector(const MatmulTile& tile) {
     case FACET_TYPE_BF16:
       return matmul_wide<Set>(tile, unpack_brains);
     case FACET_TYPE_Q4_0:
-      return matmul_vector_blocks<Set, facet_block_q4_0, Form::kUnsigned>(tile);
+      return matmul_blocks<Set, facet_block_q4_0, Form::kUnsigned>(tile);
     case FACET_TYPE_Q4_1:
-      return matmul_vector_blocks<Set, facet_block_q4_1, Form::kUnsigned>(tile);
+      return matmul_blocks<Set, facet_block_q4_1, Form::kUnsigned>(tile);
     case FACET_TYPE_Q5_0:
-      return matmul_vector_blocks<Set, facet_block_q5_0, Form::kUnsigned>(tile);
+      return matmul_blocks<Set, facet_block_q5_0, Form::kUnsigned>(tile);
     case FACET_TYPE_Q5_1:
-      return matmul_vector_blocks<Set, facet_block_q5_1, Form::kUnsigned>(tile);
+      return matmul_blocks<Set, facet_block_q5_1, Form::kUnsigned>(tile);
     case FACET_TYPE_Q8_0:
       return matmul_q8_0<Set>(tile);
     case FACET_TYPE_IQ4_NL:
-      return matmul_vector_blocks<Set, facet_block_iq4_nl, Form::kSigned>(tile);
+      return matmul_blocks<Set, facet_block_iq4_nl, Form::kSigned>(tile);
     case FACET_TYPE_IQ4_XS:
-      return matmul_blocks<Set, Form::kSigned>(tile, plain);
+      return matmul_blocks<Set, facet_block_iq4_xs, Form::kSigned>(tile);
     case FACET_TYPE_Q4_K:
-      return matmul_vector_super<Set, facet_block_q4_k>(tile);
+      return matmul_super<Set, facet_block_q4_k>(tile);
     case FACET_TYPE_Q5_K:
-      return matmul_vector_super<Set, facet_block_q5_k>(tile);
+      return matmul_super<Set, facet_block_q5_k>(tile);
     case FACET_TYPE_Q6_K:
-      return matmul_vector_super<Set, facet_block_q6_k>(tile);
-    default:
-      return matmul_super<Set>(tile, plain);
+      return matmul_super<Set, facet_block_q6_k>(tile);
+    case FACET_TYPE_Q2_K:
+      return matmul_super<Set, facet_block_q2_k>(tile);
+    case FACET_TYPE_Q3_K:
+      return matmul_super<Set, facet_block_q3_k>(tile);
   }
 }
 

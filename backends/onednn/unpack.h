@@ -43,7 +43,7 @@ inline void unpack_values(const uint8_t* qs, int8_t* q) {
 inline void unpack(const facet_block_q4_0& b, int8_t* q, float* d, float* m) {
   unpack_nibbles(b.qs, q);
   *d = facet_f16_to_f32(b.d);
-  *m = -8.0f * *d;
+  *m = 0.0f - 8.0f * *d;
 }
 
 inline void unpack(const facet_block_q4_1& b, int8_t* q, float* d, float* m) {
@@ -55,7 +55,7 @@ inline void unpack(const facet_block_q4_1& b, int8_t* q, float* d, float* m) {
 inline void unpack(const facet_block_q5_0& b, int8_t* q, float* d, float* m) {
   for (int i = 0; i < 32; ++i) q[i] = static_cast<int8_t>(facet_five_bits(b.qs, b.qh, i));
   *d = facet_f16_to_f32(b.d);
-  *m = -16.0f * *d;
+  *m = 0.0f - 16.0f * *d;
 }
 
 inline void unpack(const facet_block_q5_1& b, int8_t* q, float* d, float* m) {

@@ -1,4 +1,4 @@
-// Takes weight blocks apart (unpack.h) with AVX2: the formats that have vector code. To be included only by
+// Takes weight blocks apart (unpack.h) with AVX2. To be included only by
 // files that are compiled for AVX2, F16C and FMA.
 #pragma once
 
@@ -23,9 +23,9 @@ inline void store_bytes(void* p, __m256i v) {
 
 // 16 bytes to 32 nibbles, low ones first.
 inline __m256i nibbles(const uint8_t* qs) {
-  __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(qs));
-  __m256i both = _mm256_set_m128i(_mm_srli_epi16(bytes, 4), bytes);
-  return _mm256_and_si256(both, _mm256_set1_epi8(15));
+  __m256i twice = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(qs)));
+  const __m256i shifts = _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4);
+  return _mm256_and_si256(_mm256_srlv_epi32(twice, shifts), _mm256_set1_epi8(15));
 }
 
 // 32 bits to 32 bytes of 0 or 16.
@@ -51,32 +51,94 @@ inline __m256i quants(const facet_block_q5_0& b) {
 inline __m256i quants(const facet_block_q5_1& b) {
   return _mm256_or_si256(nibbles(b.qs), fifth_bits(b.qh));
 }
-inline __m256i quants(const facet_block_iq4_nl& b) {
+inline __m256i iq4_values(const uint8_t* qs) {
   const __m128i values = _mm_loadu_si128(reinterpret_cast<const __m128i*>(facet_iq4_values));
-  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), nibbles(b.qs));
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), nibbles(qs));
+}
+inline __m256i quants(const facet_block_iq4_nl& b) {
+  return iq4_values(b.qs);
 }
 
-inline float minimum(const facet_block_q4_0&, float d) {
-  return -8.0f * d;
-}
-inline float minimum(const facet_block_q5_0&, float d) {
-  return -16.0f * d;
-}
-inline float minimum(const facet_block_q4_1& b, float) {
-  return half_to_float(b.m);
-}
-inline float minimum(const facet_block_q5_1& b, float) {
-  return half_to_float(b.m);
-}
-inline float minimum(const facet_block_iq4_nl&, float) {
-  return 0.0f;
-}
-
+// Blocks of a row to q [32 * blocks] and, up to a multiple of 8, d and m [blocks].
 template <typename Block>
-inline void unpack_fast(const Block& b, int8_t* q, float* d, float* m) {
-  store_bytes(q, quants(b));
-  *d = half_to_float(b.d);
-  *m = minimum(b, *d);
+inline void unpack_row(const Block* blocks, uint32_t count, int8_t* q, float* d, float* m) {
+  constexpr bool kOwnMinimum = requires(Block b) {
+    b.m;
+  };
+  constexpr float kOffset = sizeof(Block) == sizeof(facet_block_q4_0) ? 8 : 16;
+  uint32_t b = 0;
+  for (; b < count; ++b) {
+    store_bytes(q + 32 * b, quants(blocks[b]));
+    d[b] = half_to_float(blocks[b].d);
+    if constexpr (kOwnMinimum) m[b] = half_to_float(blocks[b].m);
+  }
+  for (; b % 8 != 0; ++b) d[b] = m[b] = 0.0f;
+  if constexpr (!kOwnMinimum) {
+    for (b = 0; b < count; b += 8) {
+      __m256 offset = _mm256_mul_ps(_mm256_set1_ps(kOffset), _mm256_loadu_ps(d + b));
+      _mm256_storeu_ps(m + b, _mm256_sub_ps(_mm256_setzero_ps(), offset));
+    }
+  }
+}
+
+inline void unpack_row(const facet_block_iq4_nl* blocks, uint32_t count, int8_t* q, float* d, float*) {
+  uint32_t b = 0;
+  for (; b < count; ++b) {
+    store_bytes(q + 32 * b, quants(blocks[b]));
+    d[b] = half_to_float(blocks[b].d);
+  }
+  for (; b % 8 != 0; ++b) d[b] = 0.0f;
+}
+
+inline void unpack_row(const facet_block_iq4_xs* blocks, uint32_t count, int8_t* q, float* d, float*) {
+  for (uint32_t b = 0; b < count; ++b) {
+    const facet_block_iq4_xs& block = blocks[b / 8];
+    store_bytes(q + 32 * b, iq4_values(block.qs + 16 * (b % 8)));
+    d[b] = half_to_float(block.d) * static_cast<float>(facet_iq4_xs_scale(&block, static_cast<int>(b % 8)));
+  }
+}
+
+// Sixteen scales from int8, and their products with `offset` as minima.
+inline void spread_scales(__m128i scales, const Super& s, int16_t offset) {
+  store_bytes(s.mins, _mm256_mullo_epi16(_mm256_cvtepi8_epi16(scales), _mm256_set1_epi16(offset)));
+  const __m128i upper_half = _mm_set_epi64x(0x0101010101010101, 0);
+  for (int g = 0; g < 8; ++g) {
+    __m128i pick = _mm_add_epi8(upper_half, _mm_set1_epi8(static_cast<int8_t>(2 * g)));
+    store_bytes(s.scales + 16 * g, _mm256_cvtepi8_epi16(_mm_shuffle_epi8(scales, pick)));
+  }
+}
+
+inline void unpack_fast(const facet_block_q2_k& b, const Super& s) {
+  const __m256i three = _mm256_set1_epi8(3);
+  for (int h = 0; h < 2; ++h) {
+    __m256i bytes = load_bytes(b.qs + 32 * h);
+    for (int k = 0; k < 4; ++k) {
+      store_bytes(s.q + 128 * h + 32 * k, _mm256_and_si256(_mm256_srli_epi16(bytes, 2 * k), three));
+    }
+  }
+  const __m128i fifteen = _mm_set1_epi8(15),
+                both = _mm_loadu_si128(reinterpret_cast<const __m128i*>(b.scales));
+  spread_scales(_mm_and_si128(both, fifteen), s, 0);
+  store_bytes(s.mins, _mm256_cvtepi8_epi16(_mm_and_si128(_mm_srli_epi16(both, 4), fifteen)));
+  *s.d = half_to_float(b.d);
+  *s.dmin = half_to_float(b.dmin);
+}
+
+inline void unpack_fast(const facet_block_q3_k& b, const Super& s) {
+  const __m256i three = _mm256_set1_epi8(3), one = _mm256_set1_epi8(1);
+  const __m256i high = load_bytes(b.hmask);
+  for (int h = 0; h < 2; ++h) {
+    __m256i bytes = load_bytes(b.qs + 32 * h);
+    for (int k = 0; k < 4; ++k) {
+      __m256i low = _mm256_and_si256(_mm256_srli_epi16(bytes, 2 * k), three);
+      __m256i bit = _mm256_and_si256(_mm256_srli_epi16(high, 4 * h + k), one);
+      store_bytes(s.q + 128 * h + 32 * k, _mm256_or_si256(low, _mm256_slli_epi16(bit, 2)));
+    }
+  }
+  int8_t scales[16];
+  for (int g = 0; g < 16; ++g) scales[g] = static_cast<int8_t>(facet_q3_k_scale(b.scales, g));
+  spread_scales(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales)), s, 4);
+  *s.d = *s.dmin = half_to_float(b.d);
 }
 
 // Eight 6-bit scales and eight minima from 12 bytes (facet_q4_k_scale), spread as Super has them.
@@ -142,13 +204,7 @@ inline void unpack_fast(const facet_block_q6_k& b, const Super& s) {
     store_bytes(q + 64, _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(low0, 4), fifteen), high2));
     store_bytes(q + 96, _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(low1, 4), fifteen), high3));
   }
-  __m128i scales = _mm_loadu_si128(reinterpret_cast<const __m128i*>(b.scales));
-  store_bytes(s.mins, _mm256_slli_epi16(_mm256_cvtepi8_epi16(scales), 5));
-  const __m128i upper_half = _mm_set_epi64x(0x0101010101010101, 0);
-  for (int g = 0; g < 8; ++g) {
-    __m128i pick = _mm_add_epi8(upper_half, _mm_set1_epi8(static_cast<int8_t>(2 * g)));
-    store_bytes(s.scales + 16 * g, _mm256_cvtepi8_epi16(_mm_shuffle_epi8(scales, pick)));
-  }
+  spread_scales(_mm_loadu_si128(reinterpret_cast<const __m128i*>(b.scales)), s, 32);
   *s.d = *s.dmin = half_to_float(b.d);
 }
 

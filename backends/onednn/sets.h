@@ -1,0 +1,17 @@
+// What the files of the instruction sets export to the table. Those with vector instructions may be called
+// only where isa_available() says so.
+#pragma once
+
+#include "backends/onednn/kernels.h"
+
+namespace facet::cpu {
+
+void matmul_portable(const MatmulTile& tile);
+void matmul_avx2(const MatmulTile& tile);
+void matmul_avx512(const MatmulTile& tile);
+
+// The table's other functions, in plain code and with AVX2 (float_kernels.h, attention_kernel.h).
+Kernels portable_float_kernels();
+Kernels avx2_float_kernels();
+
+}  // namespace facet::cpu
