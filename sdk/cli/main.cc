@@ -1,0 +1,123 @@
+// facet: the command line of the daemon's clients.
+#include <signal.h>
+#include <facet/client.hpp>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <iterator>
+#include <map>
+#include <string>
+
+#include "sdk/cli/complete.h"
+#include "sdk/cli/output.h"
+#include "sdk/cli/show.h"
+
+namespace {
+
+using facet::cli::CompleteOptions;
+using facet::client::Client;
+using facet::client::Priority;
+
+// What stands in the flags, as they need to be put together.
+struct Arguments {
+  facet::client::ConnectOptions connect;
+  CompleteOptions complete;
+  std::string prompt;
+  facet::client::TokenIds ids;
+  bool json = false;
+};
+
+void add_complete(CLI::App& app, Arguments& arguments) {
+  auto& request = arguments.complete.request;
+  auto& sampling = request.sampling;
+  auto* prompt =
+      app.add_option("prompt", arguments.prompt, "the text to go on from; - reads it from standard input");
+  auto* ids = app.add_option("--ids", arguments.ids, "the prompt as token ids, 2,3,4")->delimiter(',');
+  prompt->excludes(ids);
+  app.add_option("--model", request.model, "a model's name (facet models); the daemon's default without it");
+  app.add_option("-n,--max-tokens", request.max_tokens,
+                 "at most so many tokens; 0: until the context is full");
+  app.add_option("--temperature", sampling.temperature, "0: always the likeliest token")
+      ->capture_default_str();
+  app.add_option("--top-k", sampling.top_k, "draw from the k likeliest; 0: off")->capture_default_str();
+  app.add_option("--top-p", sampling.top_p, "draw from the likeliest that make up p; 1: off")
+      ->capture_default_str();
+  app.add_option("--min-p", sampling.min_p, "drop those below this share of the likeliest; 0: off")
+      ->capture_default_str();
+  app.add_option("--repeat-penalty", sampling.repeat_penalty, "1: off")->capture_default_str();
+  app.add_option("--seed", sampling.seed, "the same seed gives the same answer")->capture_default_str();
+  app.add_option("--stop", request.stop, "end before this text (may be given again)")
+      ->allow_extra_args(false)
+      ->take_all();
+  app.add_option("--logprobs", request.logprobs,
+                 "with --json: report log-probabilities and N alternatives per token")
+      ->each([&request](const std::string&) { request.report_logprobs = true; });
+  const std::map<std::string, Priority> priorities = {{"interactive", Priority::interactive},
+                                                      {"standard", Priority::standard},
+                                                      {"background", Priority::background}};
+  app.add_option("--priority", request.priority, "interactive, standard or background")
+      ->transform(CLI::CheckedTransformer(priorities).description(""));
+  app.add_flag("--special", request.parse_special, "control tokens written in the prompt are control tokens");
+  app.add_flag("--ignore-end", request.ignore_end, "go on after end tokens");
+  app.add_flag("--json", arguments.complete.json, "a JSON object per token, then one with the finish");
+  app.add_flag("--stats", arguments.complete.stats, "tokens per second, on standard error");
+}
+
+// The prompt as the flags give it. False: there is none.
+bool take_prompt(Arguments& arguments, bool has_prompt) {
+  auto& prompt = arguments.complete.request.prompt;
+  if (!arguments.ids.empty()) {
+    prompt = std::move(arguments.ids);
+  } else if (!has_prompt) {
+    return false;
+  } else if (arguments.prompt == "-") {
+    prompt = std::string(std::istreambuf_iterator<char>(std::cin), {});
+  } else {
+    prompt = std::move(arguments.prompt);
+  }
+  return true;
+}
+
+int run(int count, char** values) {
+  Arguments arguments;
+  CLI::App app("Asks the Facet daemon.", "facet");
+  app.footer(facet::cli::kExitHelp);
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.add_option("--socket", arguments.connect.socket,
+                 "the daemon's socket; without it $FACET_SOCKET, the user's, the system's");
+  auto* complete = app.add_subcommand("complete", "completes a text, token by token");
+  add_complete(*complete, arguments);
+  complete->footer(facet::cli::kExitHelp);
+  auto* models = app.add_subcommand("models", "lists the models");
+  models->add_flag("--json", arguments.json, "as JSON");
+  auto* status = app.add_subcommand("status", "shows what the daemon does");
+  status->add_flag("--json", arguments.json, "as JSON");
+
+  try {
+    app.parse(count, values);
+    if (complete->parsed() && !take_prompt(arguments, complete->count("prompt") > 0)) {
+      throw CLI::RequiredError("PROMPT or --ids");
+    }
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? facet::cli::kDone : facet::cli::kUsage;
+  }
+
+  signal(SIGPIPE, SIG_IGN);
+  auto client = Client::connect(arguments.connect);
+  if (!client) return facet::cli::fail(client.error());
+  if (complete->parsed()) return facet::cli::complete(*client, arguments.complete);
+  return models->parsed() ? facet::cli::show_models(*client, arguments.json)
+                          : facet::cli::show_status(*client, arguments.json);
+}
+
+}  // namespace
+
+int main(int count, char** values) {
+  try {
+    return run(count, values);
+  } catch (const std::exception& error) {
+    std::cerr << "facet: " << error.what() << "\n";
+    return facet::cli::kFailed;
+  }
+}

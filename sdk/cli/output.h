@@ -1,0 +1,20 @@
+// What the program's end says, and standard output that may close early.
+#pragma once
+
+#include <facet/client.hpp>
+#include <string_view>
+
+namespace facet::cli {
+
+// The exit codes, as --help lists them.
+enum Exit { kDone = 0, kFailed = 1, kUsage = 2, kUnreachable = 3, kCancelled = 130 };
+
+extern const char kExitHelp[];
+
+// Writes to standard output at once. False when nobody reads it any more, which is no error.
+bool print(std::string_view text);
+
+// Says on standard error why a call failed; gives the exit code.
+int fail(const client::Error& error);
+
+}  // namespace facet::cli

@@ -1,0 +1,115 @@
+#include "sdk/src/convert.h"
+
+namespace facet::client {
+namespace {
+
+// The public enums have the protocol's members in the protocol's order.
+protocol::Priority to_protocol(Priority priority) {
+  return static_cast<protocol::Priority>(priority);
+}
+static_assert(static_cast<int>(Priority::background) == static_cast<int>(protocol::Priority::kBackground));
+static_assert(static_cast<int>(FinishReason::cancelled) ==
+              static_cast<int>(protocol::FinishReason::kCancelled));
+static_assert(static_cast<int>(ModelState::failed) == static_cast<int>(protocol::ModelState::kFailed));
+
+RequestStatus from_protocol(protocol::RequestStatus&& request) {
+  return {.app = std::move(request.app),
+          .model = std::move(request.model),
+          .priority = static_cast<Priority>(request.priority),
+          .running = request.running,
+          .prompt_tokens = request.prompt_tokens,
+          .generated_tokens = request.generated_tokens};
+}
+
+}  // namespace
+
+const char* name_of(Priority priority) {
+  return protocol::name_of(to_protocol(priority));
+}
+
+const char* name_of(FinishReason reason) {
+  return protocol::name_of(static_cast<protocol::FinishReason>(reason));
+}
+
+const char* name_of(ModelState state) {
+  return protocol::name_of(static_cast<protocol::ModelState>(state));
+}
+
+protocol::Generate to_protocol(const GenerateRequest& request) {
+  protocol::Generate to;
+  to.model = request.model;
+  to.prompt = request.prompt;
+  to.parse_special = request.parse_special;
+  to.max_tokens = request.max_tokens;
+  to.stop = request.stop;
+  to.ignore_end = request.ignore_end;
+  to.priority = to_protocol(request.priority);
+
+  const Sampling& from = request.sampling;
+  to.sampling.temperature = from.temperature;
+  to.sampling.top_k = from.top_k;
+  to.sampling.top_p = from.top_p;
+  to.sampling.min_p = from.min_p;
+  to.sampling.repeat_penalty = from.repeat_penalty;
+  to.sampling.repeat_last_n = from.repeat_last_n;
+  to.sampling.presence_penalty = from.presence_penalty;
+  to.sampling.frequency_penalty = from.frequency_penalty;
+  to.sampling.seed = from.seed;
+  for (const LogitBias& bias : from.logit_bias) to.sampling.logit_bias.emplace_back(bias.token, bias.bias);
+  to.sampling.report_logprobs = request.report_logprobs;
+  to.sampling.logprobs = request.logprobs;
+  return to;
+}
+
+Token from_protocol(protocol::Token&& token) {
+  Token to{.sequence = token.sequence,
+           .id = token.token,
+           .text = std::move(token.text),
+           .logprob = token.logprob,
+           .alternatives = {}};
+  for (const protocol::Logprob& one : token.alternatives) to.alternatives.push_back({one.token, one.logprob});
+  return to;
+}
+
+Model from_protocol(protocol::Model&& model) {
+  return {.name = std::move(model.name),
+          .state = static_cast<ModelState>(model.state),
+          .file_bytes = model.file_bytes,
+          .family = std::move(model.family),
+          .context = model.context,
+          .vocabulary = model.vocabulary,
+          .backend = std::move(model.backend),
+          .numerics = std::move(model.numerics),
+          .error = std::move(model.error)};
+}
+
+Status from_protocol(protocol::Status&& status) {
+  Status to{.server = std::move(status.server),
+            .uptime = std::chrono::seconds(status.uptime),
+            .engine = std::move(status.engine),
+            .engine_starts = status.engine_starts,
+            .connections = status.connections,
+            .running = status.running,
+            .waiting = status.waiting,
+            .requests = {},
+            .cache_pages = status.cache_pages,
+            .cache_pages_free = status.cache_pages_free,
+            .backend = std::move(status.backend)};
+  for (auto& request : status.requests) to.requests.push_back(from_protocol(std::move(request)));
+  return to;
+}
+
+FinishReason from_protocol(protocol::FinishReason reason) {
+  return static_cast<FinishReason>(reason);
+}
+
+Usage from_protocol(const protocol::Usage& usage) {
+  return {usage.prompt_tokens, usage.generated_tokens};
+}
+
+Timings from_protocol(const protocol::Timings& timings) {
+  using std::chrono::microseconds;
+  return {microseconds(timings.queued), microseconds(timings.prompt), microseconds(timings.generate)};
+}
+
+}  // namespace facet::client
