@@ -90,7 +90,7 @@ void Channel::receive() {
 void Channel::hand_out() {
   while (!end_ && !held_ && !finishing_) {
     auto frame = reader_.next();
-    if (!frame) return end(frame.error());
+    if (!frame) return owner_.on_unreadable(frame.error());
     if (frame->empty()) {
       owner_.on_partial(reader_.buffered());
       return wait_readable();

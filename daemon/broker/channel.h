@@ -25,9 +25,11 @@ class Channel {
     virtual void on_frame(protocol::Frame frame) = 0;
     // So many bytes are received and make no whole frame yet.
     virtual void on_partial(size_t bytes) = 0;
+    // What comes is no frame that we read: nothing more is handed out. The owner ends the channel.
+    virtual void on_unreadable(const Error& why) = 0;
     // The outbox is empty again.
     virtual void on_written() = 0;
-    // cancelled: by close(); unavailable: the other side closed; too_large: no frame that we read; io.
+    // cancelled: by close(); unavailable: the other side closed; io.
     virtual void on_ended(const Error& why) = 0;
 
    protected:

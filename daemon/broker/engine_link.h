@@ -86,6 +86,7 @@ class EngineLink : Channel::Owner {
 
   void on_frame(protocol::Frame frame) override;
   void on_partial(size_t) override {}
+  void on_unreadable(const Error& why) override { reject(why.message); }
   void on_written() override {}
   void on_ended(const Error& why) override;
   void take_hello(const link::FromEngine& message);

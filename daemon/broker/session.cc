@@ -151,13 +151,18 @@ void Session::on_partial(size_t bytes) {
   partial_ = now;
 }
 
+void Session::on_unreadable(const Error& why) {
+  log::warning(app_ + ": closed, " + why.message);
+  fail(why.code, why.message);
+}
+
 void Session::on_written() {
   channel_.hold_input(false);
   handler_.session_written(*this);
 }
 
 void Session::on_ended(const Error& why) {
-  if (why.code == FACET_TOO_LARGE || why.code == FACET_IO) log::warning(app_ + ": closed, " + why.message);
+  if (why.code == FACET_IO) log::warning(app_ + ": closed, " + why.message);
   if (auto freed = policy_.recharge(peer_.uid, holding_, partial_, 0)) partial_ = 0;
   handler_.session_ended(*this);
 }

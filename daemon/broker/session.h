@@ -74,6 +74,7 @@ class Session : Channel::Owner {
 
   void on_frame(protocol::Frame frame) override;
   void on_partial(size_t bytes) override;
+  void on_unreadable(const Error& why) override;
   void on_written() override;
   void on_ended(const Error& why) override;
 
