@@ -17,12 +17,20 @@ Kernels checked_kernels(Isa isa, const plugin::Log& log) {
   return kernels_of(Isa::kPortable);
 }
 
+// The instruction sets below have no oneDNN implementation with equal rows.
+std::unique_ptr<Dense> checked_dense(Isa isa, uint32_t workers) {
+  if (isa != Isa::kAvx512Vnni) return nullptr;
+  auto dense = std::make_unique<Dense>(workers);
+  return dense->rows_are_equal() ? std::move(dense) : nullptr;
+}
+
 }  // namespace
 
 Device::Device(uint32_t threads, Isa isa, plugin::Log log)
     : kernels_(checked_kernels(isa, log)),
-      numerics_("cpu/1"),
       pool_(threads == 0 ? allowed_cpus() : threads),
+      dense_(checked_dense(kernels_.isa, pool_.workers())),
+      numerics_(dense_ == nullptr ? "cpu/1" : "cpu/1+" + Dense::name()),
       thread_([this] { serve(); }) {
   log(FACET_LOG_DEBUG, std::string("cpu: ") + isa_name(kernels_.isa) + " kernels, " +
                            std::to_string(pool_.workers()) + " threads");

@@ -11,6 +11,7 @@
 #include <string>
 #include <thread>
 
+#include "backends/onednn/dense.h"
 #include "backends/onednn/kernels.h"
 #include "backends/onednn/pool.h"
 
@@ -30,7 +31,9 @@ class Device final : public plugin::Device {
                                               const std::vector<uint32_t>& pages) override;
 
   const Kernels& kernels() const { return kernels_; }
-  // Only from within a task.
+  // oneDNN for float32 weights, or NULL. Used from within a task.
+  Dense* dense() { return dense_.get(); }
+  // Used from within a task.
   Pool& pool() { return pool_; }
   // Runs `task`, which does not throw, on the device's thread after all tasks before it.
   void enqueue(std::function<void()> task);
@@ -39,8 +42,9 @@ class Device final : public plugin::Device {
   void serve();
 
   Kernels kernels_;
-  std::string numerics_;
   Pool pool_;
+  std::unique_ptr<Dense> dense_;
+  std::string numerics_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -13,6 +13,7 @@ Run::Run(const Program& program, const ContextMemory& layout, std::byte* memory,
     : program_(program),
       kernels_(program.device().kernels()),
       pool_(program.device().pool()),
+      dense_(program.device().dense()),
       layout_(layout),
       memory_(memory),
       slice_(slice),
@@ -110,7 +111,9 @@ void Run::run_matmuls(const Step& step) {
     size_t block = std::clamp<size_t>(256 * 1024 / job.act_stride / 4 * 4, 32, 256);
     job.piece_rows = static_cast<uint32_t>(block);
     size_t few = std::clamp<size_t>(32 * 1024 / weight.stride / 16 * 16, 16, 128);
-    job.piece_outputs = job.rows <= 4 ? static_cast<uint32_t>(few) : 64;
+    // oneDNN gets an output in the same piece always.
+    const bool by_dense = dense_ != nullptr && weight.type == FACET_TYPE_F32;
+    job.piece_outputs = job.rows <= 4 && !by_dense ? static_cast<uint32_t>(few) : 64;
     job.row_pieces = (job.rows + job.piece_rows - 1) / job.piece_rows;
     job.output_pieces = (weight.outputs + job.piece_outputs - 1) / job.piece_outputs;
     job.first_piece = pieces;
@@ -135,7 +138,11 @@ void Run::run_matmuls(const Step& step) {
     tile.out = job.out + row * job.out_stride + output;
     tile.out_stride = job.out_stride;
     tile.scratch = scratch(worker);
-    kernels_.matmul(tile);
+    if (dense_ != nullptr && tile.type == FACET_TYPE_F32) {
+      dense_->matmul(worker, tile);
+    } else {
+      kernels_.matmul(tile);
+    }
   });
 }
 

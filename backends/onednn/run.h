@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backends/onednn/cache.h"
+#include "backends/onednn/dense.h"
 #include "backends/onednn/pool.h"
 #include "backends/onednn/program.h"
 
@@ -60,6 +61,7 @@ class Run {
   const Program& program_;
   const Kernels& kernels_;
   Pool& pool_;
+  Dense* dense_;
   const ContextMemory& layout_;
   std::byte* memory_;
   const plugin::Slice& slice_;

@@ -203,3 +203,34 @@ TEST_CASE("threads and instruction sets do not change a bit of a run") {
     }
   }
 }
+
+TEST_CASE("oneDNN computes float32 tiles; where its rows are not equal it is not used") {
+  constexpr uint32_t width = 640, outputs = 64, rows = 5;
+  Random random(3);
+  const std::vector<float> w = random.floats(width * outputs), x = random.floats(width * rows);
+  std::vector<float> out(rows * (outputs + 6), 7.0f);
+  MatmulTile tile{};
+  tile.type = FACET_TYPE_F32;
+  tile.width = width;
+  tile.weights = reinterpret_cast<const uint8_t*>(w.data());
+  tile.acts = reinterpret_cast<const std::byte*>(x.data());
+  tile.rows = rows;
+  tile.outputs = outputs;
+  tile.out = out.data();
+  tile.out_stride = outputs + 6;
+  Dense dense(2);
+  dense.matmul(1, tile);
+  for (uint32_t r = 0; r < rows; ++r) {
+    for (uint32_t c = 0; c < outputs; ++c) {
+      double want = 0;
+      for (uint32_t i = 0; i < width; ++i) want += double{w[c * width + i]} * double{x[r * width + i]};
+      REQUIRE(out[r * tile.out_stride + c] == doctest::Approx(want).epsilon(1e-4).scale(1));
+    }
+    for (uint32_t c = outputs; c < tile.out_stride; ++c) REQUIRE(out[r * tile.out_stride + c] == 7.0f);
+  }
+  Device device(1, choose_isa(nullptr), plugin::Log());
+  const bool used = std::string(device.numerics()) != "cpu/1";
+  CHECK(used == (device.dense() != nullptr));
+  if (used) CHECK(Dense(1).rows_are_equal());
+  CHECK(std::string(Device(1, Isa::kPortable, plugin::Log()).numerics()) == "cpu/1");
+}
