@@ -18,7 +18,7 @@ Error unexpected() {
 template <typename Request, typename Answer>
 facet::Result<Answer> ask(Connection& connection) {
   Connection::Call call(connection, 1);
-  FACET_CHECK(connection.send(Request{call.id()}));
+  FACET_CHECK(call.send(Request{call.id()}));
   FACET_TRY(auto message, call.next());
   if (auto* answer = std::get_if<Answer>(&message)) return std::move(*answer);
   if (auto* failed = std::get_if<protocol::Failed>(&message)) {
@@ -63,7 +63,7 @@ class Client::Impl::Generation {
     auto message = to_protocol(request);
     message.id = call_.id();
     message.credit = window_;
-    FACET_CHECK(connection_.send(std::move(message)));
+    FACET_CHECK(call_.send(message));
     open_ = true;
     return {};
   }
@@ -83,7 +83,7 @@ class Client::Impl::Generation {
       if (auto* token = std::get_if<protocol::Token>(&*message)) {
         if (token->sequence != answer_.ids.size())
           return facet::Error{FACET_MALFORMED, "the daemon left out a token"};
-        FACET_CHECK(take(std::move(*token)));
+        take(std::move(*token));
       } else if (auto* finish = std::get_if<protocol::Finish>(&*message)) {
         return finished(std::move(*finish));
       } else if (auto* failed = std::get_if<protocol::Failed>(&*message)) {
@@ -96,10 +96,11 @@ class Client::Impl::Generation {
   }
 
  private:
-  facet::Result<void> take(protocol::Token&& message) {
+  void take(protocol::Token&& message) {
     deliver(from_protocol(std::move(message)));
-    if (++taken_ < (window_ + 1) / 2) return {};
-    return connection_.send(protocol::Credit{call_.id(), std::exchange(taken_, 0)});
+    if (++taken_ < (window_ + 1) / 2) return;
+    // If it cannot be sent the daemon is gone: what it sent before still counts, then next() says so.
+    (void)connection_.send(protocol::Credit{call_.id(), std::exchange(taken_, 0)}).ok();
   }
 
   void deliver(const Token& token) {

@@ -204,6 +204,15 @@ Connection::Call::~Call() {
   connection_.calls_.erase(id_);
 }
 
+facet::Result<void> Connection::Call::send(const protocol::ClientMessage& message) {
+  auto sent = connection_.send(message);
+  if (sent.ok() || sent.error().code != FACET_UNAVAILABLE) return sent;
+  for (;;) {
+    auto answer = next();
+    if (!answer.ok()) return std::move(answer).error();
+  }
+}
+
 facet::Result<protocol::ServerMessage> Connection::Call::next() {
   std::unique_lock lock(connection_.mutex_);
   bool leads = false;

@@ -37,6 +37,9 @@ class Connection {
     Call& operator=(const Call&) = delete;
 
     protocol::RequestId id() const { return id_; }
+    // Sends a message of this call. If the connection is lost, the error is what the daemon last said about
+    // it.
+    facet::Result<void> send(const protocol::ClientMessage& message);
     // Waits for the next message of this call. The error is the connection's.
     facet::Result<protocol::ServerMessage> next();
 

@@ -1,0 +1,277 @@
+// The program facet against a daemon of the test.
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/sdk/fake_daemon.h"
+
+extern char** environ;
+
+using namespace std::chrono_literals;
+using facet::test::FakeDaemon;
+using facet::test::Peer;
+namespace protocol = facet::protocol;
+
+namespace {
+
+class Program {
+ public:
+  Program(const std::string& socket, std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {FACET_CLI, "--socket", socket});
+    std::vector<char*> values;
+    for (auto& argument : arguments) values.push_back(argument.data());
+    values.push_back(nullptr);
+    REQUIRE(pipe2(out_, O_CLOEXEC) == 0);
+    REQUIRE(pipe2(error_, O_CLOEXEC) == 0);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, out_[1], 1);
+    posix_spawn_file_actions_adddup2(&actions, error_[1], 2);
+    REQUIRE(posix_spawn(&process_, FACET_CLI, &actions, nullptr, values.data(), environ) == 0);
+    posix_spawn_file_actions_destroy(&actions);
+    close(out_[1]);
+    close(error_[1]);
+  }
+  ~Program() {
+    close_output();
+    close(error_[0]);
+  }
+
+  // Reads until the output holds so many bytes.
+  std::string read_output(size_t bytes) { return read(out_[0], bytes); }
+  void close_output() {
+    if (out_[0] >= 0) close(std::exchange(out_[0], -1));
+  }
+  void interrupt() { kill(process_, SIGINT); }
+
+  struct End {
+    int code;  // -1: by a signal
+    std::string output, error;
+  };
+  End end() {
+    End end;
+    if (out_[0] >= 0) end.output = read(out_[0], SIZE_MAX);
+    end.error = read(error_[0], SIZE_MAX);
+    int status = 0;
+    waitpid(process_, &status, 0);
+    end.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    return end;
+  }
+
+ private:
+  static std::string read(int descriptor, size_t bytes) {
+    std::string text;
+    char piece[4096];
+    while (text.size() < bytes) {
+      ssize_t n = ::read(descriptor, piece, std::min(sizeof piece, bytes - text.size()));
+      if (n <= 0) break;
+      text.append(piece, static_cast<size_t>(n));
+    }
+    return text;
+  }
+
+  pid_t process_ = 0;
+  int out_[2];
+  int error_[2];
+};
+
+Program::End run(const std::string& socket, std::vector<std::string> arguments) {
+  return Program(socket, std::move(arguments)).end();
+}
+
+}  // namespace
+
+TEST_CASE("cli: complete streams the answer and passes on what the flags say") {
+  protocol::Generate asked;
+  Program::End end;
+  {
+    FakeDaemon daemon([&](Peer& peer) {
+      peer.greet();
+      auto request = peer.next_of<protocol::Generate>();
+      if (!request) return;
+      asked = *request;
+      peer.send_tokens(asked.id, 0, 2);
+      peer.send_finish(asked.id, 2, protocol::FinishReason::kStop, "ende");
+    });
+    end = run(daemon.path(),
+              {"complete", "Once",       "--model",     "m",         "-n",     "9",       "--temperature",
+               "0.5",      "--top-k",    "3",           "--top-p",   "0.25",   "--min-p", "0.125",
+               "--seed",   "42",         "--stop",      "a",         "--stop", "b\nc",    "--repeat-penalty",
+               "1.5",      "--priority", "interactive", "--special", "--stats"});
+  }
+  CHECK(end.code == 0);
+  CHECK(end.output == "0 1 ende\n");
+  CHECK(end.error ==
+        "2 tokens at 3.3 tokens/s; prompt of 3 tokens at 150.0 tokens/s; first token after 20 ms\n");
+  CHECK(std::get<std::string>(asked.prompt) == "Once");
+  CHECK(asked.model == "m");
+  CHECK(asked.max_tokens == 9);
+  CHECK(asked.sampling.temperature == 0.5f);
+  CHECK(asked.sampling.top_k == 3);
+  CHECK(asked.sampling.top_p == 0.25f);
+  CHECK(asked.sampling.min_p == 0.125f);
+  CHECK(asked.sampling.repeat_penalty == 1.5f);
+  CHECK(asked.sampling.seed == 42);
+  CHECK(asked.stop == std::vector<std::string>{"a", "b\nc"});
+  CHECK(asked.priority == protocol::Priority::kInteractive);
+  CHECK(asked.parse_special);
+}
+
+TEST_CASE("cli: --json gives a line per token and one for the finish; --ids and --logprobs") {
+  protocol::Generate asked;
+  Program::End end;
+  {
+    FakeDaemon daemon([&](Peer& peer) {
+      peer.greet();
+      auto request = peer.next_of<protocol::Generate>();
+      if (!request) return;
+      asked = *request;
+      peer.send(protocol::Token{.id = asked.id,
+                                .sequence = 0,
+                                .token = 5,
+                                .text = "\"ö\n",
+                                .logprob = -0.5f,
+                                .alternatives = {{5, -0.5f}}});
+      peer.send_finish(asked.id, 1, protocol::FinishReason::kLength, "r");
+    });
+    end = run(daemon.path(), {"complete", "--ids", "2,3,4", "--json", "--logprobs", "1"});
+  }
+  CHECK(end.code == 0);
+  CHECK(end.output ==
+        "{\"type\":\"token\",\"sequence\":0,\"id\":5,\"text\":\"\\\"ö\\n\",\"logprob\":-0.5,"
+        "\"alternatives\":[{\"id\":5,\"logprob\":-0.5}]}\n"
+        "{\"type\":\"finish\",\"reason\":\"length\",\"text\":\"r\",\"usage\":{\"prompt_tokens\":3,"
+        "\"generated_tokens\":1},"
+        "\"timings_us\":{\"queued\":10,\"prompt\":20000,\"generate\":300000}}\n");
+  CHECK(std::get<protocol::TokenIds>(asked.prompt) == protocol::TokenIds{2, 3, 4});
+  CHECK(asked.sampling.report_logprobs);
+  CHECK(asked.sampling.logprobs == 1);
+}
+
+TEST_CASE("cli: Ctrl-C cancels and awaits the finish; a second one ends the program") {
+  std::atomic<bool> cancelled = false;
+  FakeDaemon daemon([&](Peer& peer) {
+    peer.greet();
+    auto request = peer.next_of<protocol::Generate>();
+    if (!request) return;
+    peer.send_tokens(request->id, 0, 1);
+    if (!peer.next_of<protocol::Cancel>()) return;
+    cancelled = true;
+    if (request->max_tokens == 2) {
+      peer.next_of<protocol::GetStatus>();  // no finish: until the client is gone
+    } else {
+      peer.send_finish(request->id, 1, protocol::FinishReason::kCancelled);
+    }
+  });
+  {
+    Program program(daemon.path(), {"complete", "x"});
+    CHECK(program.read_output(2) == "0 ");
+    program.interrupt();
+    auto end = program.end();
+    CHECK(end.code == 130);
+    CHECK(end.output == "\n");
+    CHECK(cancelled);
+  }
+  cancelled = false;
+  Program program(daemon.path(), {"complete", "x", "-n", "2"});
+  CHECK(program.read_output(2) == "0 ");
+  program.interrupt();
+  while (!cancelled) std::this_thread::sleep_for(1ms);
+  program.interrupt();
+  CHECK(program.end().code == 130);
+}
+
+TEST_CASE("cli: a reader that closes the pipe cancels the request quietly") {
+  std::atomic<bool> closed = false, cancelled = false;
+  {
+    FakeDaemon daemon([&](Peer& peer) {
+      peer.greet();
+      auto request = peer.next_of<protocol::Generate>();
+      if (!request) return;
+      peer.send_tokens(request->id, 0, 1);
+      while (!closed) std::this_thread::sleep_for(1ms);
+      peer.send_tokens(request->id, 1, 2);
+      cancelled = peer.next_of<protocol::Cancel>().has_value();
+      peer.send_finish(request->id, 2, protocol::FinishReason::kCancelled);
+    });
+    Program program(daemon.path(), {"complete", "x"});
+    CHECK(program.read_output(2) == "0 ");
+    program.close_output();
+    closed = true;
+    auto end = program.end();
+    CHECK(end.code == 0);
+    CHECK(end.error.empty());
+  }
+  CHECK(cancelled);
+}
+
+TEST_CASE("cli: exit codes say what went wrong") {
+  CHECK(run("/nonexistent/facet.sock", {"status"}).code == 3);
+  CHECK(run("/nonexistent/facet.sock", {"status"}).error.find("unavailable") != std::string::npos);
+  CHECK(run("/nonexistent/facet.sock", {}).code == 2);
+  CHECK(run("/nonexistent/facet.sock", {"complete"}).code == 2);
+  CHECK(run("/nonexistent/facet.sock", {"complete", "x", "--ids", "1"}).code == 2);
+  CHECK(run("/nonexistent/facet.sock", {"complete", "x", "--top-k", "many"}).code == 2);
+  CHECK(run("/nonexistent/facet.sock", {"complete", "x", "--priority", "urgent"}).code == 2);
+  auto help = run("", {"complete", "--help"});
+  CHECK(help.code == 0);
+  CHECK(help.output.find("Exit codes") != std::string::npos);
+
+  FakeDaemon refuses([](Peer& peer) {
+    peer.greet();
+    if (auto request = peer.next_of<protocol::Generate>()) {
+      peer.send(protocol::Failed{request->id, FACET_NOT_FOUND, "no model m"});
+    }
+  });
+  auto end = run(refuses.path(), {"complete", "x"});
+  CHECK(end.code == 1);
+  CHECK(end.error == "facet: not_found: no model m\n");
+
+  FakeDaemon leaves([](Peer& peer) {
+    peer.greet();
+    if (auto request = peer.next_of<protocol::Generate>()) peer.send_tokens(request->id, 0, 1);
+  });
+  end = run(leaves.path(), {"complete", "x"});
+  CHECK(end.code == 3);
+  CHECK(end.output == "0 \n");
+}
+
+TEST_CASE("cli: models and status, for people and as JSON") {
+  FakeDaemon daemon([](Peer& peer) {
+    peer.greet();
+    auto message = peer.next();
+    if (!message) return;
+    if (auto* list = std::get_if<protocol::ListModels>(&*message)) {
+      protocol::Model model;
+      model.name = "gemma";
+      model.file_bytes = 5 << 20;
+      peer.send(protocol::Models{list->id, {model}});
+    } else if (auto* ask = std::get_if<protocol::GetStatus>(&*message)) {
+      protocol::Status status;
+      status.id = ask->id;
+      status.server = "facetd 0.1.0";
+      status.engine = "running";
+      peer.send(status);
+    }
+  });
+  auto end = run(daemon.path(), {"models"});
+  CHECK(end.code == 0);
+  CHECK(end.output.find("gemma") == 0);
+  CHECK(end.output.find("unloaded") != std::string::npos);
+  CHECK(end.output.find("5 MiB") != std::string::npos);
+  end = run(daemon.path(), {"models", "--json"});
+  CHECK(end.output.find("[{\"name\":\"gemma\",\"state\":\"unloaded\",\"file_bytes\":5242880") == 0);
+  end = run(daemon.path(), {"status"});
+  CHECK(end.output.find("facetd 0.1.0") != std::string::npos);
+  end = run(daemon.path(), {"status", "--json"});
+  CHECK(end.output.find("{\"server\":\"facetd 0.1.0\"") == 0);
+}
