@@ -70,7 +70,7 @@ facet::Result<void> Connection::greet(const std::string& app, Deadline deadline)
                                                       std::to_string(protocol::kVersion)};
     }
     hello_ = std::move(*answer);
-    return {};
+    return take_frames();
   }
 }
 
@@ -129,20 +129,19 @@ void Connection::read_while_writing() {
 void Connection::lead(std::unique_lock<std::mutex>& lock) {
   lock.unlock();
   auto received = receive();
-  std::vector<protocol::ServerMessage> messages;
-  while (received.ok()) {
-    auto frame = reader_.next();
-    if (frame.ok() && frame->empty()) break;
-    auto message = frame.ok() ? protocol::decode_server(*frame) : std::move(frame).error();
-    if (message.ok()) {
-      messages.push_back(*std::move(message));
-    } else {
-      received = std::move(message).error();
-    }
-  }
   lock.lock();
-  for (auto& message : messages) dispatch(std::move(message));
+  if (received.ok()) received = take_frames();
   if (!received.ok()) lose(std::move(received).error());
+}
+
+// Every whole frame into its mailbox; so the reader holds none when it waits for the socket.
+facet::Result<void> Connection::take_frames() {
+  for (;;) {
+    FACET_TRY(auto frame, reader_.next());
+    if (frame.empty()) return {};
+    FACET_TRY(auto message, protocol::decode_server(frame));
+    dispatch(std::move(message));
+  }
 }
 
 // Waits for bytes and takes them.

@@ -73,6 +73,7 @@ class Connection {
   void lead(std::unique_lock<std::mutex>& lock);
   void hand_over();
   facet::Result<void> receive();
+  facet::Result<void> take_frames();
   void dispatch(protocol::ServerMessage message);
   void lose(facet::Error why);
 
