@@ -21,7 +21,7 @@ Result<void> FrameSegments::open(Frame frame, size_t max_bytes) {
   const std::byte* bytes = frame.data() + head->bytes;
   size_t size = frame.size() - head->bytes;
   words_ = size / kWord;
-  if (reinterpret_cast<uintptr_t>(bytes) % alignof(capnp::word) != 0) {
+  if (size > 0 && reinterpret_cast<uintptr_t>(bytes) % alignof(capnp::word) != 0) {
     copy_.resize(words_);
     std::memcpy(static_cast<void*>(copy_.data()), bytes, size);
     bytes = reinterpret_cast<const std::byte*>(copy_.data());

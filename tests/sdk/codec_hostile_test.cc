@@ -65,7 +65,7 @@ Bytes frame_of(const std::vector<uint64_t>& words) {
   Bytes bytes(8 + words.size() * 8);
   uint32_t size = static_cast<uint32_t>(words.size());
   std::memcpy(bytes.data() + 4, &size, 4);
-  std::memcpy(bytes.data() + 8, words.data(), words.size() * 8);
+  if (size > 0) std::memcpy(bytes.data() + 8, words.data(), words.size() * 8);
   return bytes;
 }
 
