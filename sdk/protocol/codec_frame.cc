@@ -23,7 +23,7 @@ Result<void> FrameSegments::open(Frame frame, size_t max_bytes) {
   words_ = size / kWord;
   if (size > 0 && reinterpret_cast<uintptr_t>(bytes) % alignof(capnp::word) != 0) {
     copy_.resize(words_);
-    std::memcpy(static_cast<void*>(copy_.data()), bytes, size);
+    std::memcpy(copy_.data(), bytes, size);
     bytes = reinterpret_cast<const std::byte*>(copy_.data());
   }
   auto words = reinterpret_cast<const capnp::word*>(bytes);

@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <iterator>
 #include <string>
@@ -39,7 +40,7 @@ class FrameSegments {
   std::array<kj::ArrayPtr<const capnp::word>, kMaxSegments> segments_;
   size_t count_ = 0;
   uint64_t words_ = 0;
-  std::vector<capnp::word> copy_;
+  std::vector<uint64_t> copy_;  // words
 };
 
 // Appends segments as one frame. too_large over `max_bytes`; then `out` is as before.
