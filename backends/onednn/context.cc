@@ -30,7 +30,7 @@ void Context::submit(uint64_t fence, plugin::Slice slice, plugin::Cache* cache) 
     }
     finish(fence, failure);
   });
-  shared.release();
+  static_cast<void>(shared.release());  // the task owns it now
   std::lock_guard lock(mutex_);
   submitted_ = fence;
 }
