@@ -6,10 +6,6 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 sees an overlap in "text" + std::string where there is none (GCC bug 105651).
   target_compile_options(facet-flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)
 endif()
-if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-  # g++ 12 warns of an overlap in std::string's own concatenation (its bug 105651).
-  target_compile_options(facet-flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)
-endif()
 # A product and a sum round twice everywhere unless the code says fma: results must not depend on the compiler's taste.
 target_compile_options(facet-flags INTERFACE -ffp-contract=off)
 target_include_directories(facet-flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/plugins/include)
