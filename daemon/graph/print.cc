@@ -1,41 +1,10 @@
+#include <facet/description.hpp>
 #include <sstream>
 
 #include "daemon/graph/program.h"
 
 namespace facet::graph {
 namespace {
-
-const char* kind_name(uint32_t kind) {
-  switch (kind) {
-    case FACET_OP_EMBED:
-      return "embed";
-    case FACET_OP_RMS_NORM:
-      return "rms_norm";
-    case FACET_OP_MATMUL:
-      return "matmul";
-    case FACET_OP_ROPE:
-      return "rope";
-    case FACET_OP_CACHE_APPEND:
-      return "cache_append";
-    case FACET_OP_ATTENTION:
-      return "attention";
-    case FACET_OP_GATED:
-      return "gated";
-    case FACET_OP_ADD:
-      return "add";
-    case FACET_OP_MUL:
-      return "mul";
-    case FACET_OP_SCALE:
-      return "scale";
-    case FACET_OP_SOFT_CAP:
-      return "soft_cap";
-    case FACET_OP_COLUMNS:
-      return "columns";
-    case FACET_OP_SELECT:
-      return "select";
-  }
-  return "?";
-}
 
 void print_parameters(std::ostream& out, const facet_op& op) {
   switch (op.kind) {
@@ -82,7 +51,7 @@ std::string Program::print() const {
     const facet_op& op = ops_[i];
     out << i << "  ";
     if (op.output != FACET_NONE) value(op.output) << " = ";
-    out << kind_name(op.kind);
+    out << plugin::op_name(op.kind);
     for (uint32_t input : op.inputs) {
       if (input != FACET_NONE) out << " v" << input;
     }
