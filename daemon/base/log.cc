@@ -3,6 +3,7 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace facet::log {
@@ -56,11 +57,18 @@ Level level_of(std::string_view name) {
   return Level::kInfo;
 }
 
+std::string one_line(std::string_view message) {
+  std::string line(message);
+  std::replace_if(
+      line.begin(), line.end(), [](char c) { return (c >= 0 && c < ' ') || c == 0x7f; }, ' ');
+  return line;
+}
+
 void write(Level level, std::string_view message) {
   if (to_journal) {
-    spdlog::log(spdlog_level(level), "{}{}", journal_priority(level), message);
+    spdlog::log(spdlog_level(level), "{}{}", journal_priority(level), one_line(message));
   } else {
-    spdlog::log(spdlog_level(level), "{}", message);
+    spdlog::log(spdlog_level(level), "{}", one_line(message));
   }
 }
 

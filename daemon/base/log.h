@@ -2,6 +2,7 @@
 // standard error is the journal. Thread-safe. A message names the thing it is about.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 namespace facet::log {
@@ -13,7 +14,10 @@ void start(std::string_view name, Level least);
 // "debug", "info", "warning" or "error"; kInfo for anything else.
 Level level_of(std::string_view name);
 
+// Control characters are written as spaces: a message may quote what a peer sent, and must stay one line.
 void write(Level level, std::string_view message);
+// What write() makes of a message.
+std::string one_line(std::string_view message);
 inline void debug(std::string_view message) {
   write(Level::kDebug, message);
 }
