@@ -45,7 +45,14 @@ Device::~Device() {
   thread_.join();
 }
 
+void Device::op_supported(const plugin::Description& description, uint32_t op) const {
+  const uint32_t kind = description.ops[op].kind;
+  if (kind <= FACET_OP_SELECT) return;
+  throw plugin::Failure(FACET_UNSUPPORTED, std::string("op ") + plugin::op_name(kind));
+}
+
 std::unique_ptr<plugin::Program> Device::create_program(plugin::Description description) {
+  for (uint32_t op = 0; op < description.ops.size(); ++op) op_supported(description, op);
   return std::make_unique<Program>(*this, std::move(description));
 }
 

@@ -7,7 +7,7 @@ namespace {
 // it was written.
 bool may_overwrite_input(uint32_t kind) {
   return kind != FACET_OP_MATMUL && kind != FACET_OP_ATTENTION && kind != FACET_OP_COLUMNS &&
-         kind != FACET_OP_SELECT;
+         kind != FACET_OP_SELECT && kind != FACET_OP_EXPERTS && kind != FACET_OP_CONCAT;
 }
 
 std::vector<size_t> last_reads(const plugin::Description& program) {

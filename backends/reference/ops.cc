@@ -42,10 +42,10 @@ struct Rows {
   float* out_ = nullptr;
 };
 
-// Row `row` of the op's weight as float32, in the scratch; null if the op has none.
-const float* weight_row(const Run& run, const facet_op& op, uint64_t row) {
-  if (op.weights[0] == FACET_NONE) return nullptr;
-  const facet_weight& weight = run.program.weights[op.weights[0]];
+// Row `row` of one of the op's weights as float32, in the scratch; null if the op has none.
+const float* weight_row(const Run& run, const facet_op& op, uint64_t row, int index = 0) {
+  if (op.weights[index] == FACET_NONE) return nullptr;
+  const facet_weight& weight = run.program.weights[op.weights[index]];
   const auto* data = static_cast<const std::byte*>(weight.data);
   facet_decode_row(weight.type, data + row * facet_row_bytes(weight.type, weight.dims[0]), weight.dims[0],
                    run.scratch.weight_row.data());
@@ -228,15 +228,86 @@ void select(const Run& run, const Rows& rows) {
   }
 }
 
+void route(const Run& run, const facet_op& op, const Rows& rows) {
+  std::vector<double>& share = run.scratch.mix;
+  for (uint32_t r = 0; r < rows.count; ++r) {
+    const float* x = rows.x(r);
+    float* out = rows.out(r);
+    const double largest = double{*std::max_element(x, x + rows.width)};
+    for (uint32_t e = 0; e < rows.width; ++e) share[e] = std::exp(double{x[e]} - largest);
+    // The softmax's own divisor cancels. x and out may be the same memory, so choose by share from here on.
+    std::fill_n(out, rows.width, 0.0f);
+    double sum = 0;
+    for (uint32_t n = 0; n < op.p.route.used; ++n) {
+      uint32_t best = rows.width;
+      for (uint32_t e = 0; e < rows.width; ++e) {
+        if (out[e] == 0 && (best == rows.width || share[e] > share[best])) best = e;
+      }
+      out[best] = 1;
+      sum += share[best];
+    }
+    for (uint32_t e = 0; e < rows.width; ++e) {
+      if (out[e] != 0) out[e] = static_cast<float>(share[e] / sum);
+    }
+  }
+}
+
+// Adds one expert's answer to a row, times `share`, to the mix.
+void add_expert(const Run& run, const facet_op& op, const float* x, uint32_t x_width, uint32_t width,
+                uint32_t expert, double share) {
+  const uint64_t inner = run.program.weights[op.weights[1]].dims[0];
+  const bool has_ups = op.weights[2] != FACET_NONE;
+  std::vector<float>& hidden = run.scratch.gate;
+  for (uint64_t i = 0; i < inner; ++i) {
+    const uint64_t gate_row = (has_ups ? inner : 2 * inner) * expert + i;
+    const float gate = static_cast<float>(dot(x, weight_row(run, op, gate_row), x_width));
+    const float* up_row =
+        has_ups ? weight_row(run, op, inner * expert + i, 2) : weight_row(run, op, gate_row + inner);
+    hidden[i] = gelu_tanh(double{gate}) * static_cast<float>(dot(x, up_row, x_width));
+  }
+  if (const float* factor = weight_row(run, op, 0, 3)) share *= double{factor[expert]};
+  for (uint32_t j = 0; j < width; ++j) {
+    const float* down = weight_row(run, op, uint64_t{width} * expert + j, 1);
+    run.scratch.mix[j] += share * dot(hidden.data(), down, static_cast<uint32_t>(inner));
+  }
+}
+
+void experts(const Run& run, const facet_op& op, const Rows& rows) {
+  const uint32_t count = run.program.values[op.inputs[1]].width;
+  for (uint32_t r = 0; r < rows.count; ++r) {
+    std::fill_n(run.scratch.mix.begin(), rows.width, 0.0);
+    for (uint32_t e = 0; e < count; ++e) {
+      const float share = rows.y(r)[e];
+      if (share > 0) add_expert(run, op, rows.x(r), rows.x_width(), rows.width, e, double{share});
+    }
+    for (uint32_t j = 0; j < rows.width; ++j) rows.out(r)[j] = static_cast<float>(run.scratch.mix[j]);
+  }
+}
+
+void concat(const Run& run, const facet_op& op, const Rows& rows) {
+  const uint32_t first = rows.x_width(), second = run.program.values[op.inputs[1]].width;
+  for (uint32_t r = 0; r < rows.count; ++r) {
+    std::copy_n(rows.x(r), first, rows.out(r));
+    std::copy_n(rows.y(r), second, rows.out(r) + first);
+  }
+}
+
 struct Sizes {
-  uint64_t weight_row = 0, key = 0, value = 0, sums = 0, heads = 0;
+  uint64_t weight_row = 0, key = 0, value = 0, sums = 0, heads = 0, gate = 0, mix = 0;
 };
 
 Sizes scratch_sizes(const plugin::Description& program) {
   Sizes sizes;
   for (const facet_op& op : program.ops) {
-    if (op.weights[0] != FACET_NONE) {
-      sizes.weight_row = std::max(sizes.weight_row, program.weights[op.weights[0]].dims[0]);
+    for (uint32_t weight : op.weights) {
+      if (weight != FACET_NONE)
+        sizes.weight_row = std::max(sizes.weight_row, program.weights[weight].dims[0]);
+    }
+    if (op.kind == FACET_OP_ROUTE || op.kind == FACET_OP_EXPERTS) {
+      sizes.mix = std::max(sizes.mix, uint64_t{program.values[op.output].width});
+    }
+    if (op.kind == FACET_OP_EXPERTS) {
+      sizes.gate = std::max(sizes.gate, program.weights[op.weights[1]].dims[0]);
     }
     if (op.kind != FACET_OP_ATTENTION) continue;
     const facet_cache_layer& layer = program.cache.layers[op.p.attention.layer];
@@ -258,12 +329,14 @@ Scratch::Scratch(const plugin::Description& program) {
   sums.resize(sizes.sums);
   largest.resize(sizes.heads);
   weight.resize(sizes.heads);
+  gate.resize(sizes.gate);
+  mix.resize(sizes.mix);
 }
 
 uint64_t Scratch::bytes(const plugin::Description& program) {
   const Sizes sizes = scratch_sizes(program);
-  return (sizes.weight_row + sizes.key + sizes.value) * sizeof(float) +
-         (sizes.sums + 2 * sizes.heads) * sizeof(double);
+  return (sizes.weight_row + sizes.key + sizes.value + sizes.gate) * sizeof(float) +
+         (sizes.sums + 2 * sizes.heads + sizes.mix) * sizeof(double);
 }
 
 void run_op(const Run& run, const facet_op& op) {
@@ -295,6 +368,12 @@ void run_op(const Run& run, const facet_op& op) {
       return columns(op, rows);
     case FACET_OP_SELECT:
       return select(run, rows);
+    case FACET_OP_ROUTE:
+      return route(run, op, rows);
+    case FACET_OP_EXPERTS:
+      return experts(run, op, rows);
+    case FACET_OP_CONCAT:
+      return concat(run, op, rows);
   }
 }
 

@@ -21,6 +21,9 @@ struct Scratch {
   std::vector<double> sums;       // attention: sum of exp * value, [heads, value_dim]
   std::vector<double> largest;    // [heads], largest score so far
   std::vector<double> weight;     // [heads], sum of exp(score - largest)
+  std::vector<float> gate;        // experts: of one row and one expert, [inner]
+  std::vector<double>
+      mix;  // experts: sum over the experts of one row, [out.width]; route: softmax, [experts]
 
   explicit Scratch(const plugin::Description& program);
   static uint64_t bytes(const plugin::Description& program);

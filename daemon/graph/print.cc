@@ -34,6 +34,9 @@ void print_parameters(std::ostream& out, const facet_op& op) {
     case FACET_OP_COLUMNS:
       out << " first=" << op.p.columns.first;
       break;
+    case FACET_OP_ROUTE:
+      out << " used=" << op.p.route.used;
+      break;
     default:
       break;
   }

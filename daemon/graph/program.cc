@@ -149,6 +149,24 @@ Value Builder::select(Value x) {
   return result(op(FACET_OP_SELECT, {x}), width(x), FACET_ROWS_SELECTED);
 }
 
+Value Builder::route(Value x, uint32_t used) {
+  facet_op& o = op(FACET_OP_ROUTE, {x});
+  o.p.route.used = used;
+  return result(o, width(x), rows(x));
+}
+
+Value Builder::experts(Value x, Value routes, const Experts& weights, facet_activation activation) {
+  facet_op& o =
+      op(FACET_OP_EXPERTS, {x, routes},
+         {weights.gate, weights.down, weights.up.value_or(Weight{}), weights.factors.value_or(Weight{})});
+  o.p.experts.activation = activation;
+  return result(o, static_cast<uint32_t>(program_.weights_[weights.down.index].dims[1]), rows(x));
+}
+
+Value Builder::concat(Value x, Value y) {
+  return result(op(FACET_OP_CONCAT, {x, y}), width(x) + width(y), rows(x));
+}
+
 uint32_t Builder::width(Value value) const {
   return program_.values_[value.index].width;
 }

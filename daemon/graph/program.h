@@ -96,6 +96,14 @@ class Builder {
   Value soft_cap(Value x, float cap);
   Value columns(Value x, uint32_t first, uint32_t width);
   Value select(Value x);
+  Value route(Value x, uint32_t used);
+  // The weights of FACET_OP_EXPERTS: without `up`, `gate` holds gates and ups.
+  struct Experts {
+    Weight gate, down;
+    std::optional<Weight> up, factors;
+  };
+  Value experts(Value x, Value routes, const Experts& weights, facet_activation activation);
+  Value concat(Value x, Value y);
 
   uint32_t width(Value value) const;
 

@@ -145,6 +145,16 @@ typedef enum facet_op_kind {
   FACET_OP_COLUMNS = 12,
   /* The selected rows of x, in their order: the only op from FACET_ROWS_BATCH to FACET_ROWS_SELECTED. */
   FACET_OP_SELECT = 13,
+  /* Chooses the route.used largest elements of x, the first of equal ones. out[e] = softmax(x)[e] / (the sum
+     of softmax(x) over the chosen) where e is chosen, 0 elsewhere. */
+  FACET_OP_ROUTE = 14,
+  /* A mixture of gated feed-forward layers. x [n]; y [experts] is the output of a ROUTE. w0 [n, f, experts]
+     gates, w1 [f, out.width, experts] downs, w2 [n, f, experts] ups; or w0 [n, 2f, experts] gates followed by
+     ups and no w2. w3 [experts] is optional. out = sum over the e with y[e] > 0, ascending, of y[e] * w3[e] *
+     w1_e(act(w0_e x) * w2_e x). Matrices of experts that no row chose are not read. */
+  FACET_OP_EXPERTS = 15,
+  /* out = x followed by y. */
+  FACET_OP_CONCAT = 16,
 } facet_op_kind;
 
 typedef enum facet_activation {
@@ -191,6 +201,12 @@ typedef struct facet_op {
     struct {
       uint32_t first;
     } columns;
+    struct {
+      uint32_t used;
+    } route;
+    struct {
+      uint32_t activation; /* facet_activation */
+    } experts;
   } p;
 } facet_op;
 

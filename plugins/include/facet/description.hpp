@@ -113,6 +113,12 @@ inline const char* op_name(uint32_t kind) {
       return "columns";
     case FACET_OP_SELECT:
       return "select";
+    case FACET_OP_ROUTE:
+      return "route";
+    case FACET_OP_EXPERTS:
+      return "experts";
+    case FACET_OP_CONCAT:
+      return "concat";
   }
   return "unknown";
 }

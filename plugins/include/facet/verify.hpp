@@ -8,7 +8,7 @@
 // weight or output that an op does not use is FACET_NONE; a cache layer is appended at most once and never
 // after an attention that reads it (a program may also only read a layer that another program writes); EMBED,
 // ROPE, CACHE_APPEND and ATTENTION work on batch rows; a live row sees at least one position in each
-// attention.
+// attention; the weights of an EXPERTS come from a ROUTE.
 #ifndef FACET_VERIFY_HPP_
 #define FACET_VERIFY_HPP_
 
@@ -135,9 +135,7 @@ class OpCheck {
       case FACET_OP_ATTENTION:
         return attention();
       case FACET_OP_GATED:
-        if (op_.p.gated.activation != FACET_GELU_TANH) {
-          bad("activation ", op_.p.gated.activation, " is unknown");
-        }
+        activation(op_.p.gated.activation);
         return elementwise();
       case FACET_OP_ADD:
       case FACET_OP_MUL:
@@ -161,6 +159,17 @@ class OpCheck {
           bad("it goes from batch rows to selected rows");
         }
         return;
+      case FACET_OP_ROUTE:
+        if (op_.p.route.used == 0 || op_.p.route.used > x().width) {
+          bad("it uses ", op_.p.route.used, " of ", x().width, " experts");
+        }
+        return elementwise();
+      case FACET_OP_EXPERTS:
+        return experts();
+      case FACET_OP_CONCAT:
+        require_width(out(), uint64_t{x().width} + y().width);
+        if (x().rows != y().rows) bad("its inputs have different kinds of rows");
+        return same_rows();
     }
   }
 
@@ -183,7 +192,10 @@ class OpCheck {
       case FACET_OP_GATED:
       case FACET_OP_ADD:
       case FACET_OP_MUL:
+      case FACET_OP_CONCAT:
         return {2, 0, 0};
+      case FACET_OP_EXPERTS:
+        return {2, 2, 4};
     }
     return {1, 0, 0};
   }
@@ -225,11 +237,11 @@ class OpCheck {
   void require_width(const facet_value& value, uint64_t width) const {
     if (value.width != width) bad("a width of ", value.width, " where ", width, " is needed");
   }
-  void require_dims(int i, uint64_t first, uint64_t second = 1) const {
+  void require_dims(int i, uint64_t first, uint64_t second = 1, uint64_t third = 1) const {
     const facet_weight& w = weight(i);
-    if (w.dims[0] != first || w.dims[1] != second || w.dims[2] != 1 || w.dims[3] != 1) {
+    if (w.dims[0] != first || w.dims[1] != second || w.dims[2] != third || w.dims[3] != 1) {
       bad("weight ", w.name, " is [", w.dims[0], ", ", w.dims[1], ", ", w.dims[2], ", ", w.dims[3],
-          "], not [", first, ", ", second, ", 1, 1]");
+          "], not [", first, ", ", second, ", ", third, ", 1]");
     }
   }
   void same_rows() const {
@@ -247,6 +259,9 @@ class OpCheck {
   }
   void finite(float value, const char* what) const {
     if (!std::isfinite(value)) bad(what, " is not finite");
+  }
+  void activation(uint32_t kind) const {
+    if (kind != FACET_GELU_TANH) bad("activation ", kind, " is unknown");
   }
   void positive(float value, const char* what) const {
     if (!std::isfinite(value) || value <= 0) bad(what, " is ", value, ", not a positive number");
@@ -312,6 +327,19 @@ class OpCheck {
     finite(op_.p.attention.scale, "scale");
   }
 
+  void experts() const {
+    same_rows();
+    if (y().rows != out().rows) bad("its inputs have different kinds of rows");
+    activation(op_.p.experts.activation);
+    const bool has_ups = has_weight(2);
+    const uint64_t inner = weight(1).dims[0], count = y().width;
+    if (inner > kMaxWidth / 2) bad("weight ", weight(1).name, " has rows of ", inner, " elements");
+    require_dims(0, x().width, has_ups ? inner : 2 * inner, count);
+    require_dims(1, inner, out().width, count);
+    if (has_ups) require_dims(2, x().width, inner, count);
+    if (has_weight(3)) require_dims(3, count);
+  }
+
   const Description& program_;
   uint32_t number_;
   const facet_op& op_;
@@ -331,7 +359,7 @@ inline void check_ports(const std::vector<facet_port>& ports, size_t values, con
 
 // Every value is written once, before it is read; a cache layer is complete before it is read.
 inline void check_order(const Description& program) {
-  std::vector<bool> written(program.values.size());
+  std::vector<bool> written(program.values.size()), routes(program.values.size());
   std::vector<bool> appended(program.cache.layers.size()), attended(program.cache.layers.size());
   auto write = [&](uint32_t value, const std::string& who) {
     if (written[value]) fail(who, ": value ", value, " is already written");
@@ -348,6 +376,10 @@ inline void check_order(const Description& program) {
         fail(who, ": value ", input, " is read before it is written");
     }
     if (op.output != FACET_NONE) write(op.output, who);
+    if (op.kind == FACET_OP_ROUTE) routes[op.output] = true;
+    if (op.kind == FACET_OP_EXPERTS && !routes[op.inputs[1]]) {
+      fail(who, ": value ", op.inputs[1], " is not the output of a route");
+    }
     if (op.kind == FACET_OP_ATTENTION) attended[op.p.attention.layer] = true;
     if (op.kind == FACET_OP_CACHE_APPEND) {
       uint32_t layer = op.p.append.layer;
