@@ -21,9 +21,9 @@ struct Multiply {
   dnnl::memory x, w, out;
   bool brgemm;
 
-  Multiply(const dnnl::engine& engine, uint32_t rows, uint32_t width, uint32_t outputs, size_t out_stride)
+  Multiply(const dnnl::engine& engine, uint32_t rows, uint32_t width, uint32_t outputs)
       : Multiply(engine, {{rows, width}, Type::f32, {width, 1}}, {{width, outputs}, Type::f32, {1, width}},
-                 {{rows, outputs}, Type::f32, {static_cast<dnnl::memory::dim>(out_stride), 1}}) {}
+                 {{rows, outputs}, Type::f32, {outputs, 1}}) {}
 
  private:
   Multiply(const dnnl::engine& engine, const dnnl::memory::desc& x_desc, const dnnl::memory::desc& w_desc,
@@ -48,12 +48,13 @@ struct Multiply {
 }  // namespace
 
 struct Dense::Worker {
-  using Key = std::tuple<uint32_t, uint32_t, uint32_t, size_t>;
+  using Key = std::tuple<uint32_t, uint32_t, uint32_t>;
 
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream{engine};
   std::map<Key, Multiply> multiplies;
-  bool brgemm = true;  // all of them so far
+  std::vector<float> out;  // of one tile: with rows further apart oneDNN may choose another implementation
+  bool brgemm = true;      // all of them so far
 };
 
 Dense::Dense(uint32_t workers) {
@@ -70,26 +71,33 @@ std::string Dense::name() {
 void Dense::matmul(uint32_t number, const MatmulTile& tile) {
   omp_set_num_threads(1);  // of this thread: the pool is the only parallelism
   Worker& worker = *workers_[number];
-  const Worker::Key key{tile.rows, tile.width, tile.outputs, tile.out_stride};
+  const Worker::Key key{tile.rows, tile.width, tile.outputs};
   auto found = worker.multiplies.find(key);
   if (found == worker.multiplies.end()) {
     if (worker.multiplies.size() >= kMostPrimitives) worker.multiplies.clear();
-    Multiply made(worker.engine, tile.rows, tile.width, tile.outputs, tile.out_stride);
+    Multiply made(worker.engine, tile.rows, tile.width, tile.outputs);
     worker.brgemm &= made.brgemm;
     found = worker.multiplies.emplace(key, std::move(made)).first;
   }
   Multiply& multiply = found->second;
   multiply.x.set_data_handle(const_cast<std::byte*>(tile.acts));
   multiply.w.set_data_handle(const_cast<uint8_t*>(tile.weights));
-  multiply.out.set_data_handle(tile.out);
+  if (worker.out.size() < size_t{tile.rows} * tile.outputs)
+    worker.out.resize(size_t{tile.rows} * tile.outputs);
+  multiply.out.set_data_handle(worker.out.data());
   multiply.primitive.execute(
       worker.stream,
       {{DNNL_ARG_SRC, multiply.x}, {DNNL_ARG_WEIGHTS, multiply.w}, {DNNL_ARG_DST, multiply.out}});
   worker.stream.wait();
+  for (uint32_t r = 0; r < tile.rows; ++r) {
+    std::memcpy(tile.out + r * tile.out_stride, &worker.out[size_t{r} * tile.outputs],
+                tile.outputs * sizeof(float));
+  }
 }
 
 bool Dense::rows_are_equal() try {
-  constexpr std::pair<uint32_t, uint32_t> kShapes[] = {{640, 64}, {2048, 64}, {256, 40}, {1153, 64}, {97, 7}};
+  constexpr std::pair<uint32_t, uint32_t> kShapes[] = {{640, 64}, {2048, 64}, {256, 40},
+                                                       {160, 64}, {1153, 64}, {97, 7}};
   for (auto [width, outputs] : kShapes) {
     if (!has_equal_rows(width, outputs)) return false;
   }
@@ -122,7 +130,7 @@ bool Dense::has_equal_rows(uint32_t width, uint32_t outputs) {
     return out;
   };
   const std::vector<float> all = compute(0, kRows);
-  for (uint32_t rows : {1u, 3u, 17u}) {
+  for (uint32_t rows : {1u, 2u, 3u, 8u, 17u}) {
     for (uint32_t first = 0; first + rows <= kRows; first += rows) {
       const std::vector<float> some = compute(first, rows);
       if (!workers_[0]->brgemm) return false;

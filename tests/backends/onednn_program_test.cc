@@ -231,6 +231,17 @@ TEST_CASE("oneDNN computes float32 tiles; where its rows are not equal it is not
   Device device(1, choose_isa(nullptr), plugin::Log());
   const bool used = std::string(device.numerics()) != "cpu/1";
   CHECK(used == (device.dense() != nullptr));
-  if (used) CHECK(Dense(1).rows_are_equal());
+  if (used) {
+    CHECK(Dense(1).rows_are_equal());
+    for (uint32_t r = 0; r < rows; ++r) {  // alone and without room between rows
+      std::vector<float> alone(outputs);
+      tile.acts = reinterpret_cast<const std::byte*>(&x[r * width]);
+      tile.rows = 1;
+      tile.out = alone.data();
+      tile.out_stride = outputs;
+      dense.matmul(0, tile);
+      CHECK(std::equal(alone.begin(), alone.end(), &out[r * (outputs + 6)]));
+    }
+  }
   CHECK(std::string(Device(1, Isa::kPortable, plugin::Log()).numerics()) == "cpu/1");
 }
