@@ -4,12 +4,13 @@
 
 #include <CLI/CLI.hpp>
 #include <iostream>
-#include <iterator>
 #include <map>
 #include <string>
 
 #include "sdk/cli/complete.h"
+#include "sdk/cli/input.h"
 #include "sdk/cli/output.h"
+#include "sdk/cli/sampling_flags.h"
 #include "sdk/cli/show.h"
 
 namespace {
@@ -29,7 +30,6 @@ struct Arguments {
 
 void add_complete(CLI::App& app, Arguments& arguments) {
   auto& request = arguments.complete.request;
-  auto& sampling = request.sampling;
   auto* prompt =
       app.add_option("prompt", arguments.prompt, "the text to go on from; - reads it from standard input");
   auto* ids = app.add_option("--ids", arguments.ids, "the prompt as token ids, 2,3,4")->delimiter(',');
@@ -37,15 +37,7 @@ void add_complete(CLI::App& app, Arguments& arguments) {
   app.add_option("--model", request.model, "a model's name (facet models); the daemon's default without it");
   app.add_option("-n,--max-tokens", request.max_tokens,
                  "at most so many tokens; 0: until the context is full");
-  app.add_option("--temperature", sampling.temperature, "0: always the likeliest token")
-      ->capture_default_str();
-  app.add_option("--top-k", sampling.top_k, "draw from the k likeliest; 0: off")->capture_default_str();
-  app.add_option("--top-p", sampling.top_p, "draw from the likeliest that make up p; 1: off")
-      ->capture_default_str();
-  app.add_option("--min-p", sampling.min_p, "drop those below this share of the likeliest; 0: off")
-      ->capture_default_str();
-  app.add_option("--repeat-penalty", sampling.repeat_penalty, "1: off")->capture_default_str();
-  app.add_option("--seed", sampling.seed, "the same seed gives the same answer")->capture_default_str();
+  facet::cli::add_sampling_flags(app, request.sampling);
   app.add_option("--stop", request.stop, "end before this text (may be given again)")
       ->allow_extra_args(false)
       ->take_all();
@@ -71,7 +63,7 @@ bool take_prompt(Arguments& arguments, bool has_prompt) {
   } else if (!has_prompt) {
     return false;
   } else if (arguments.prompt == "-") {
-    prompt = std::string(std::istreambuf_iterator<char>(std::cin), {});
+    prompt = facet::cli::read_input();
   } else {
     prompt = std::move(arguments.prompt);
   }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cmath>
 #include <string>
 #include <thread>
 #include <vector>
@@ -24,7 +25,8 @@ namespace {
 
 class Program {
  public:
-  Program(const std::string& socket, std::vector<std::string> arguments) {
+  // `input`: the file that is its standard input.
+  Program(const std::string& socket, std::vector<std::string> arguments, const char* input = "/dev/null") {
     arguments.insert(arguments.begin(), {FACET_CLI, "--socket", socket});
     std::vector<char*> values;
     for (auto& argument : arguments) values.push_back(argument.data());
@@ -33,7 +35,7 @@ class Program {
     REQUIRE(pipe2(error_, O_CLOEXEC) == 0);
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, 0, input, O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, out_[1], 1);
     posix_spawn_file_actions_adddup2(&actions, error_[1], 2);
     REQUIRE(posix_spawn(&process_, FACET_CLI, &actions, nullptr, values.data(), environ) == 0);
@@ -84,9 +86,29 @@ class Program {
   int error_[2];
 };
 
-Program::End run(const std::string& socket, std::vector<std::string> arguments) {
-  return Program(socket, std::move(arguments)).end();
+Program::End run(const std::string& socket, std::vector<std::string> arguments,
+                 const char* input = "/dev/null") {
+  return Program(socket, std::move(arguments), input).end();
 }
+
+// A file that holds `bytes`.
+class InputFile {
+ public:
+  explicit InputFile(std::string_view bytes) : descriptor_(mkstemp(path_)) {
+    REQUIRE(descriptor_ >= 0);
+    REQUIRE(write(descriptor_, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
+  }
+  ~InputFile() {
+    close(descriptor_);
+    unlink(path_);
+  }
+
+  const char* path() const { return path_; }
+
+ private:
+  char path_[32] = "/tmp/facet-input-XXXXXX";
+  int descriptor_;
+};
 
 }  // namespace
 
@@ -102,11 +124,42 @@ TEST_CASE("cli: complete streams the answer and passes on what the flags say") {
       peer.send_tokens(asked.id, 0, 2);
       peer.send_finish(asked.id, 2, protocol::FinishReason::kStop, "ende");
     });
-    end = run(daemon.path(),
-              {"complete", "Once",       "--model",     "m",         "-n",     "9",       "--temperature",
-               "0.5",      "--top-k",    "3",           "--top-p",   "0.25",   "--min-p", "0.125",
-               "--seed",   "42",         "--stop",      "a",         "--stop", "b\nc",    "--repeat-penalty",
-               "1.5",      "--priority", "interactive", "--special", "--stats"});
+    end = run(daemon.path(), {"complete",
+                              "Once",
+                              "--model",
+                              "m",
+                              "-n",
+                              "9",
+                              "--temperature",
+                              "0.5",
+                              "--top-k",
+                              "3",
+                              "--top-p",
+                              "0.25",
+                              "--min-p",
+                              "0.125",
+                              "--seed",
+                              "42",
+                              "--stop",
+                              "a",
+                              "--stop",
+                              "b\nc",
+                              "--repeat-penalty",
+                              "1.5",
+                              "--priority",
+                              "interactive",
+                              "--special",
+                              "--stats",
+                              "--presence-penalty",
+                              "-0.5",
+                              "--frequency-penalty",
+                              "0.75",
+                              "--repeat-last-n",
+                              "7",
+                              "--logit-bias",
+                              "5=-1.5",
+                              "--logit-bias",
+                              "262143=-inf"});
   }
   CHECK(end.code == 0);
   CHECK(end.output == "0 1 ende\n");
@@ -120,10 +173,52 @@ TEST_CASE("cli: complete streams the answer and passes on what the flags say") {
   CHECK(asked.sampling.top_p == 0.25f);
   CHECK(asked.sampling.min_p == 0.125f);
   CHECK(asked.sampling.repeat_penalty == 1.5f);
+  CHECK(asked.sampling.presence_penalty == -0.5f);
+  CHECK(asked.sampling.frequency_penalty == 0.75f);
+  CHECK(asked.sampling.repeat_last_n == 7);
+  CHECK(asked.sampling.logit_bias ==
+        std::vector<std::pair<uint32_t, float>>{{5, -1.5f}, {262143, -INFINITY}});
   CHECK(asked.sampling.seed == 42);
   CHECK(asked.stop == std::vector<std::string>{"a", "b\nc"});
   CHECK(asked.priority == protocol::Priority::kInteractive);
   CHECK(asked.parse_special);
+}
+
+TEST_CASE("cli: - is the prompt from standard input, whole and bounded") {
+  std::atomic<int> requests = 0;
+  protocol::Generate asked;
+  FakeDaemon daemon([&](Peer& peer) {
+    peer.greet();
+    auto request = peer.next_of<protocol::Generate>();
+    if (!request) return;
+    ++requests;
+    asked = *request;
+    peer.send_finish(asked.id, 0);
+  });
+  const std::string text = std::string(200'000, 'a') + "\n\xC3\xB6\n";
+  CHECK(run(daemon.path(), {"complete", "-"}, InputFile(text).path()).code == 0);
+  CHECK(std::get<std::string>(asked.prompt) == text);
+  CHECK(run(daemon.path(), {"complete", "-"}).code == 0);
+  CHECK(std::get<std::string>(asked.prompt).empty());
+  CHECK(requests == 2);
+
+  constexpr size_t kMost = 4 << 20;
+  auto end = run(daemon.path(), {"complete", "-"}, InputFile(std::string(kMost + 1, 'a')).path());
+  CHECK(end.code == 2);
+  CHECK(end.error.find("standard input: longer than the 4194304 bytes") != std::string::npos);
+  end = run(daemon.path(), {"complete", "-"}, "/dev/zero");
+  CHECK(end.code == 2);
+  // Fits the bound, but not into a message beside what a request needs.
+  end = run(daemon.path(), {"complete", "-"}, InputFile(std::string(kMost, 'a')).path());
+  CHECK(end.code == 1);
+  CHECK(end.error.find("facet: too_large: ") == 0);
+  end = run(daemon.path(), {"complete", "-"}, InputFile("\xFF").path());
+  CHECK(end.code == 1);
+  CHECK(end.error.find("not valid UTF-8") != std::string::npos);
+  end = run(daemon.path(), {"complete", "-"}, "/");
+  CHECK(end.code == 2);
+  CHECK(end.error.find("standard input: Is a directory") != std::string::npos);
+  CHECK(requests == 2);
 }
 
 TEST_CASE("cli: --json gives a line per token and one for the finish; --ids and --logprobs") {
@@ -222,6 +317,13 @@ TEST_CASE("cli: exit codes say what went wrong") {
   CHECK(run("/nonexistent/facet.sock", {"complete", "x", "--ids", "1"}).code == 2);
   CHECK(run("/nonexistent/facet.sock", {"complete", "x", "--top-k", "many"}).code == 2);
   CHECK(run("/nonexistent/facet.sock", {"complete", "x", "--priority", "urgent"}).code == 2);
+  for (const char* bias :
+       {"", "5", "=1", "5=", "x=1", "5=x", "-1=1", "4294967296=1", "5=1x", "5=nan", "5=inf"}) {
+    CAPTURE(bias);
+    auto end = run("/nonexistent/facet.sock", {"complete", "x", "--logit-bias", bias});
+    CHECK(end.code == 2);
+    CHECK(end.error.find("--logit-bias") != std::string::npos);
+  }
   auto help = run("", {"complete", "--help"});
   CHECK(help.code == 0);
   CHECK(help.output.find("Exit codes") != std::string::npos);
