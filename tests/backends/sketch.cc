@@ -123,7 +123,7 @@ std::vector<std::byte> random_blocks(uint32_t type, uint64_t elements, Random& r
   return bytes;
 }
 
-uint32_t Sketch::add_weight(uint32_t type, std::array<uint64_t, 2> dims, std::vector<std::byte> bytes) {
+uint32_t Sketch::add_weight(uint32_t type, Dims dims, std::vector<std::byte> bytes) {
   auto* memory = static_cast<std::byte*>(::operator new[](bytes.size(), std::align_val_t(32)));
   std::memcpy(memory, bytes.data(), bytes.size());
   memory_.emplace_back(memory);
@@ -131,20 +131,21 @@ uint32_t Sketch::add_weight(uint32_t type, std::array<uint64_t, 2> dims, std::ve
   weight.name = keep("weight." + std::to_string(weights.size()));
   weight.type = type;
   weight.access = FACET_ACCESS_DENSE;
-  weight.dims[0] = dims[0];
-  weight.dims[1] = dims[1];
-  weight.dims[2] = weight.dims[3] = 1;
+  for (size_t i = 0; i < dims.size(); ++i) weight.dims[i] = std::max<uint64_t>(dims[i], 1);
+  weight.dims[3] = 1;
   weight.data = memory;
   weight.bytes = bytes.size();
   weights.push_back(weight);
   return static_cast<uint32_t>(weights.size() - 1);
 }
 
-uint32_t Sketch::weight(uint32_t type, std::array<uint64_t, 2> dims, Random& random) {
-  return add_weight(type, dims, random_blocks(type, dims[0] * dims[1], random));
+uint32_t Sketch::weight(uint32_t type, Dims dims, Random& random) {
+  return add_weight(
+      type, dims,
+      random_blocks(type, dims[0] * std::max<uint64_t>(dims[1], 1) * std::max<uint64_t>(dims[2], 1), random));
 }
 
-uint32_t Sketch::weight_f32(std::array<uint64_t, 2> dims, const std::vector<float>& data) {
+uint32_t Sketch::weight_f32(Dims dims, const std::vector<float>& data) {
   const auto* bytes = reinterpret_cast<const std::byte*>(data.data());
   return add_weight(FACET_TYPE_F32, dims, {bytes, bytes + data.size() * sizeof(float)});
 }

@@ -41,8 +41,10 @@ class Random {
 
 class Sketch {
  public:
-  uint32_t weight(uint32_t type, std::array<uint64_t, 2> dims, Random& random);
-  uint32_t weight_f32(std::array<uint64_t, 2> dims, const std::vector<float>& data);
+  // `dims` that are not given are 1.
+  using Dims = std::array<uint64_t, 3>;
+  uint32_t weight(uint32_t type, Dims dims, Random& random);
+  uint32_t weight_f32(Dims dims, const std::vector<float>& data);
   uint32_t value(uint32_t width, uint32_t rows = FACET_ROWS_BATCH);
   uint32_t input(const std::string& name, uint32_t width);
   void output(const std::string& name, uint32_t value);
@@ -69,7 +71,7 @@ class Sketch {
     void operator()(std::byte* memory) const { ::operator delete[](memory, std::align_val_t(32)); }
   };
   const char* keep(const std::string& name) { return names_.emplace_back(name).c_str(); }
-  uint32_t add_weight(uint32_t type, std::array<uint64_t, 2> dims, std::vector<std::byte> bytes);
+  uint32_t add_weight(uint32_t type, Dims dims, std::vector<std::byte> bytes);
 
   facet_cache_layout layout_{};
   std::deque<std::string> names_;

@@ -211,6 +211,65 @@ TEST_CASE("an op's parameters") {
   });
 }
 
+namespace {
+
+// A mixture of 3 experts, 2 used: values 0 x, 1 logits, 2 routes, 3 mixed, 4 x and mixed joined.
+struct Mixture {
+  Mixture() {
+    const uint32_t x = s.input("x", 64), logits = s.input("logits", 3);
+    const uint32_t gate = s.weight(FACET_TYPE_Q4_0, {64, 32, 3}, random);
+    const uint32_t down = s.weight(FACET_TYPE_Q8_0, {32, 64, 3}, random);
+    const uint32_t up = s.weight(FACET_TYPE_F16, {64, 32, 3}, random);
+    const uint32_t factors = s.weight(FACET_TYPE_F32, {3}, random);
+    const uint32_t routes = s.value(3), mixed = s.value(64), joined = s.value(128);
+    s.op(FACET_OP_ROUTE, {logits}, {}, routes).p.route.used = 2;
+    s.op(FACET_OP_EXPERTS, {x, routes}, {gate, down, up, factors}, mixed).p.experts.activation =
+        FACET_GELU_TANH;
+    s.op(FACET_OP_CONCAT, {x, mixed}, {}, joined);
+    s.output("joined", joined);
+  }
+  Random random{1};
+  Sketch s;
+};
+
+}  // namespace
+
+TEST_CASE("mixtures of experts") {
+  CHECK(!verify(Mixture().s.desc()));
+  const std::vector<std::pair<const char*, std::function<void(Sketch&)>>> wrongs{
+      {"op 0 (route): it uses 0 of 3 experts", [](Sketch& s) { s.ops[0].p.route.used = 0; }},
+      {"op 0 (route): it uses 4 of 3 experts", [](Sketch& s) { s.ops[0].p.route.used = 4; }},
+      {"op 0 (route): a width of 64", [](Sketch& s) { s.ops[0].inputs[0] = 0; }},
+      {"op 1 (experts): value 1 is not the output of a route", [](Sketch& s) { s.ops[1].inputs[1] = 1; }},
+      {"op 1 (experts): activation 9", [](Sketch& s) { s.ops[1].p.experts.activation = 9; }},
+      {"op 1 (experts): weight weight.0 is [64, 32, 3, 1], not [64, 64, 3, 1]",
+       [](Sketch& s) { s.ops[1].weights[2] = FACET_NONE; }},
+      {"op 1 (experts): weight 1 is missing", [](Sketch& s) { s.ops[1].weights[1] = FACET_NONE; }},
+      {"op 1 (experts): weight weight.1 is [32, 64, 3, 1], not [64, 32, 3, 1]",
+       [](Sketch& s) { s.ops[1].weights[2] = 1; }},
+      {"op 1 (experts): weight weight.3 is [3, 1, 1, 1], not [2, 1, 1, 1]",
+       [](Sketch& s) {
+         s.values[1].width = s.values[2].width = 2;
+         for (uint32_t weight : {0, 1, 2}) {
+           s.weights[weight].dims[2] = 2;
+           s.weights[weight].bytes = s.weights[weight].bytes / 3 * 2;
+         }
+       }},
+      {"op 1 (experts): weight weight.1 is [32, 64, 3, 1], not [32, 63, 3, 1]",
+       [](Sketch& s) { s.values[3].width = 63; }},
+      {"op 2 (concat): a width of 127 where 128", [](Sketch& s) { s.values[4].width = 127; }},
+  };
+  for (const auto& [what, change] : wrongs) {
+    CAPTURE(what);
+    Mixture mixture;
+    change(mixture.s);
+    const plugin::Fault fault = verify(mixture.s.desc());
+    REQUIRE(fault.has_value());
+    CAPTURE(*fault);
+    CHECK(fault->find(what) != std::string::npos);
+  }
+}
+
 TEST_CASE("weights") {
   auto weight = [](std::function<void(facet_weight&)> change) {
     return [change](Good& g) { change(g.s.weights[2]); };
