@@ -226,7 +226,7 @@ facet_program_desc Sketch::desc() {
 
 std::vector<float> Sketch::decoded(uint32_t index) const {
   const facet_weight& weight = weights[index];
-  std::vector<float> rows(weight.dims[0] * weight.dims[1]);
+  std::vector<float> rows(weight.dims[0] * weight.dims[1] * weight.dims[2]);
   facet_decode_row(weight.type, weight.data, rows.size(), rows.data());
   return rows;
 }
