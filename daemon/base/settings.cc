@@ -285,25 +285,33 @@ Result<void> read_file(const Table& table, const std::string& path) {
   }
 }
 
-std::vector<std::string> flags(const Table& table) {
+std::vector<std::string> lines(const Table& table) {
   std::vector<std::string> all;
   for (const auto& setting : table) {
-    const std::string flag = "--" + setting.name;
-    std::visit(Overloaded{[&](std::string* text) {
-                            if (!text->empty()) all.push_back(flag + "=" + *text);
-                          },
+    const auto add = [&](const std::string& value) { all.push_back(setting.name + "=" + value); };
+    std::visit(Overloaded{[&](std::string* text) { add(*text); },
                           [&](std::vector<std::string>* texts) {
-                            for (const auto& text : *texts) all.push_back(flag + "=" + text);
+                            for (const auto& text : *texts) add(text);
                           },
-                          [&](bool* on) {
-                            if (*on) all.push_back(flag);
-                          },
-                          [&](uint32_t* number) { all.push_back(flag + "=" + std::to_string(*number)); },
-                          [&](uint64_t* bytes) { all.push_back(flag + "=" + std::to_string(*bytes)); },
-                          [](Named*) {}},
+                          [&](bool* on) { add(*on ? "true" : "false"); },
+                          [&](uint32_t* number) { add(std::to_string(*number)); },
+                          [&](uint64_t* bytes) { add(std::to_string(*bytes)); }, [](Named*) {}},
                setting.target);
   }
   return all;
+}
+
+Result<void> take_lines(const Table& table, const std::vector<std::string>& lines) {
+  for (const auto& line : lines) {
+    const std::string name = line.substr(0, line.find('='));
+    const auto setting =
+        std::find_if(table.begin(), table.end(), [&](const Setting& one) { return one.name == name; });
+    if (setting == table.end() || name.size() == line.size()) {
+      return Error{FACET_INVALID_ARGUMENT, "unknown setting '" + line + "'"};
+    }
+    FACET_CHECK(assign(*setting, std::string_view(line).substr(name.size() + 1)));
+  }
+  return {};
 }
 
 std::string manual(const Program& program, const Table& table) {

@@ -59,8 +59,10 @@ Result<void> assign(const Setting& setting, std::string_view text);
 // are wrong.
 Result<void> read_file(const Table& table, const std::string& path);
 
-// Flags that give another program, whose table this is too, the values of now.
-std::vector<std::string> flags(const Table& table);
+// The values of now as lines "cache-bytes=1048576", for another program whose table this is too.
+std::vector<std::string> lines(const Table& table);
+// Takes over such lines. invalid_argument names the one that is wrong.
+Result<void> take_lines(const Table& table, const std::vector<std::string>& lines);
 
 // The whole config file, each setting with its help and its default, as comments.
 std::string manual(const Program& program, const Table& table);

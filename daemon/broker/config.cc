@@ -81,14 +81,13 @@ Places default_places() {
 }
 
 EngineLaunch launch_of(Config& config) {
-  EngineLaunch launch{config.engine_socket, config.engine_program, {}};
+  EngineLaunch launch{config.engine_socket, config.engine_program, {"--log-level=" + config.log_level}, {}};
   if (launch.program.empty()) {
     std::error_code failed;
     const auto self = std::filesystem::read_symlink("/proc/self/exe", failed);
     launch.program = (self.parent_path() / "facet-engine").string();
   }
-  launch.arguments = settings::flags(link::engine_table(config.engine));
-  launch.arguments.push_back("--log-level=" + config.log_level);
+  launch.hello.settings = settings::lines(link::engine_table(config.engine));
   return launch;
 }
 

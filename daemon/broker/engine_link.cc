@@ -53,7 +53,9 @@ void EngineLink::start() {
   channel_->start();
   set_timer(kHelloTimeout);
   scratch_.clear();
-  if (link::encode(link::ToEngine(link::BrokerHello()), scratch_)) channel_->send(scratch_);
+  auto hello = link::encode(link::ToEngine(launch_.hello), scratch_);
+  if (!hello) return lose(hello.error().message);
+  channel_->send(scratch_);
 }
 
 Result<UniqueFd> EngineLink::launch() {

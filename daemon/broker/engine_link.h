@@ -27,6 +27,7 @@ struct EngineLaunch {
   std::string socket;  // connect here; empty: start the program
   std::string program;
   std::vector<std::string> arguments;
+  link::BrokerHello hello;  // with the engine's settings
 };
 
 class EngineLink : Channel::Owner {

@@ -78,6 +78,11 @@ Result<BoundSocket> BoundSocket::bind(const std::string& path) {
   return bound;
 }
 
+BoundSocket BoundSocket::inherited(UniqueFd socket) {
+  ::fcntl(socket.get(), F_SETFL, ::fcntl(socket.get(), F_GETFL) | O_NONBLOCK);
+  return BoundSocket(std::move(socket), {});
+}
+
 void BoundSocket::remove() {
   if (!socket_) return;
   socket_.reset();

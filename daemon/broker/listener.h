@@ -21,7 +21,7 @@ class BoundSocket {
   // replaced. unavailable if someone does; invalid_argument for a path that is too long or is no socket; io.
   static Result<BoundSocket> bind(const std::string& path);
   // One that systemd bound, and whose place systemd keeps.
-  static BoundSocket inherited(UniqueFd socket) { return BoundSocket(std::move(socket), {}); }
+  static BoundSocket inherited(UniqueFd socket);
 
   BoundSocket(BoundSocket&&) = default;
   BoundSocket& operator=(BoundSocket&&) = delete;

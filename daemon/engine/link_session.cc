@@ -104,38 +104,43 @@ Result<bool> LinkSession::receive() {
   return io_error("the link");
 }
 
-Result<void> LinkSession::greet(const link::ToEngine& first, const link::EngineHello& hello) {
-  const auto* broker = std::get_if<link::BrokerHello>(&first);
-  if (!broker) return Error{FACET_MALFORMED, "the broker's first message is no hello"};
-  send(hello);
-  if (broker->version == link::kVersion) return {};
-  return Error{FACET_VERSION_MISMATCH, "the broker speaks version " + std::to_string(broker->version) +
-                                           " of the link, this engine " + std::to_string(link::kVersion)};
-}
-
-Result<void> LinkSession::run(const link::EngineHello& hello, const Take& take) {
-  bool greeted = false;
+// The next message; nothing at the link's end and after stop().
+Result<std::optional<link::ToEngine>> LinkSession::next() {
   while (!stopped_) {
+    FACET_TRY(auto frame, reader_.next());
+    if (!frame.empty()) {
+      FACET_TRY(auto message, link::decode_to_engine(frame));
+      return std::optional(std::move(message));
+    }
     bool readable = false;
     FACET_CHECK(wait_and_flush(readable));
     if (!readable) continue;
     FACET_TRY(const bool open, receive());
-    if (!open) return {};
-    for (;;) {
-      FACET_TRY(auto frame, reader_.next());
-      if (frame.empty()) break;
-      FACET_TRY(auto message, link::decode_to_engine(frame));
-      if (!greeted) {
-        FACET_CHECK(greet(message, hello));
-        greeted = true;
-      } else if (std::holds_alternative<link::BrokerHello>(message)) {
-        return Error{FACET_MALFORMED, "the broker's hello came twice"};
-      } else {
-        take(std::move(message));
-      }
-    }
+    if (!open) break;
   }
-  return {};
+  return std::optional<link::ToEngine>();
+}
+
+Result<link::BrokerHello> LinkSession::receive_hello() {
+  FACET_TRY(auto first, next());
+  if (!first) return Error{FACET_UNAVAILABLE, "the broker went without a hello"};
+  auto* hello = std::get_if<link::BrokerHello>(&*first);
+  if (!hello) return Error{FACET_MALFORMED, "the broker's first message is no hello"};
+  if (hello->version == link::kVersion) return std::move(*hello);
+  send(link::EngineHello());
+  return Error{FACET_VERSION_MISMATCH, "the broker speaks version " + std::to_string(hello->version) +
+                                           " of the link, this engine " + std::to_string(link::kVersion)};
+}
+
+Result<void> LinkSession::run(const Take& take) {
+  for (;;) {
+    FACET_TRY(auto message, next());
+    if (!message) return {};
+    if (std::holds_alternative<link::BrokerHello>(*message)) {
+      return Error{FACET_MALFORMED, "the broker's hello came twice"};
+    }
+    take(std::move(*message));
+  }
 }
 
 }  // namespace facet::engine

@@ -1,14 +1,17 @@
 // The engine's end of the link.
 //
-// Two threads meet here: the *link thread* runs run(), which reads what the broker says; any thread, above
-// all the engine's, calls send(). A message is written to the socket by the thread that sends it, since one
-// hop less is tens of microseconds less to the app; only what the socket does not take at once waits in the
-// *outbox* for the link thread. The outbox is bounded by the credit that the broker granted.
+// Two threads meet here: the *link thread* calls receive_hello() and then run(), which read what the broker
+// says; any thread, above all the engine's, calls send(). A message is written to the socket by the thread
+// that sends it, since one hop less is tens of microseconds less to the app; only what the socket does not
+// take at once waits in the *outbox* for the link thread. The outbox is bounded by the credit that the broker
+// granted.
 #pragma once
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <mutex>
+#include <optional>
 
 #include "daemon/base/result.h"
 #include "daemon/base/unique_fd.h"
@@ -26,10 +29,13 @@ class LinkSession {
   // Any thread; never blocks. After the link's end it does nothing: run() says so.
   void send(const link::FromEngine& message);
 
+  // Waits for the broker's hello; the caller answers it with its own. version_mismatch for a broker of
+  // another release, which is told ours; unavailable if it goes without a hello; otherwise as run().
+  Result<link::BrokerHello> receive_hello();
+
   // Gives each message to `take`, on this thread, until the broker closes the link or stop() is called:
-  // success. malformed, too_large or unsupported for what is no message, version_mismatch for a broker of
-  // another release, io otherwise. `hello` is the answer to the broker's.
-  Result<void> run(const link::EngineHello& hello, const Take& take);
+  // success. malformed, too_large or unsupported for what is no message, io otherwise.
+  Result<void> run(const Take& take);
 
   // Any thread: run() returns soon.
   void stop();
@@ -39,7 +45,7 @@ class LinkSession {
 
   Result<void> wait_and_flush(bool& readable);
   Result<bool> receive();
-  Result<void> greet(const link::ToEngine& first, const link::EngineHello& hello);
+  Result<std::optional<link::ToEngine>> next();
   void flush_locked();
   void wake();
 

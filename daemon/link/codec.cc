@@ -16,8 +16,20 @@ using protocol::write;
 
 // ---- from the broker
 
+Result<void> check_settings(size_t count) {
+  if (count <= kMaxSettings) return {};
+  return Error{FACET_TOO_LARGE, "settings: " + std::to_string(count) + ", at most " +
+                                    std::to_string(kMaxSettings) + " are allowed"};
+}
+
 Result<void> read(wire::BrokerHello::Reader from, BrokerHello& to) {
   to.version = from.getVersion();
+  auto settings = from.getSettings();
+  FACET_CHECK(check_settings(settings.size()));
+  to.settings.resize(settings.size());
+  for (unsigned i = 0; i < settings.size(); ++i) {
+    FACET_CHECK(read_text(settings[i], kMaxPathBytes, "a setting", to.settings[i]));
+  }
   return {};
 }
 
@@ -27,7 +39,14 @@ Result<void> read(wire::Start::Reader from, Start& to) {
 }
 
 Result<void> write_member(const BrokerHello& from, wire::ToEngine::Builder to) {
-  to.initHello().setVersion(from.version);
+  auto hello = to.initHello();
+  hello.setVersion(from.version);
+  FACET_CHECK(check_settings(from.settings.size()));
+  auto settings = hello.initSettings(static_cast<unsigned>(from.settings.size()));
+  for (unsigned i = 0; i < settings.size(); ++i) {
+    FACET_TRY(auto text, checked_text(from.settings[i], kMaxPathBytes, "a setting"));
+    settings.set(i, text);
+  }
   return {};
 }
 Result<void> write_member(const Start& from, wire::ToEngine::Builder to) {

@@ -1,4 +1,4 @@
-// The settings of an engine: flags of facet-engine, and settings of facetd that are passed on as these flags.
+// The settings of an engine: settings of facetd, whose hello carries them to the engine as lines.
 #pragma once
 
 #include "daemon/base/settings.h"

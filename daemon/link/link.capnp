@@ -32,6 +32,7 @@ struct FromEngine {
 
 struct BrokerHello {
   version @0 :UInt32;
+  settings @1 :List(Text);  # of the engine, each "name=value"
 }
 
 struct EngineHello {

@@ -21,6 +21,7 @@ constexpr uint32_t kVersion = 1;
 
 struct BrokerHello {
   uint32_t version = kVersion;
+  std::vector<std::string> settings = {};  // settings::lines() of the engine's table
 };
 
 // Starts a request. `request.model` is the model's name, `path` its file.

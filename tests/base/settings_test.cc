@@ -124,16 +124,31 @@ TEST_CASE("settings: the manual is a config file that changes nothing") {
   CHECK(error_of(text) == "");
 }
 
-TEST_CASE("settings: flags say what a table holds") {
+TEST_CASE("settings: lines carry what a table holds to another") {
   Values values;
   values.models = {"a", "b c"};
   values.fast = true;
+  values.cache = "f32";
+  values.socket = "";
   Values others;
-  const auto words = settings::flags(values.table());
-  std::vector<const char*> pointers;
-  for (const auto& word : words) pointers.push_back(word.c_str());
-  CHECK(!run(others, pointers));
+  others.socket = "/other";
+  CHECK(settings::take_lines(others.table(), settings::lines(values.table())));
   CHECK(others.models == values.models);
   CHECK(others.fast);
+  CHECK(others.socket.empty());
+  CHECK(others.cache == "f32");
   CHECK(others.cache_bytes == values.cache_bytes);
+}
+
+TEST_CASE("settings: a wrong line is named") {
+  Values values;
+  const auto refused = [&](const std::string& line) {
+    auto taken = settings::take_lines(values.table(), {"threads=2", line});
+    return taken ? "" : taken.error().message;
+  };
+  CHECK(refused("speed=3") == "unknown setting 'speed=3'");
+  CHECK(refused("threads") == "unknown setting 'threads'");
+  CHECK(refused("") == "unknown setting ''");
+  CHECK(refused("threads=65") == "threads: takes a number from 0 to 64, not '65'");
+  CHECK(values.threads == 2);
 }

@@ -48,7 +48,9 @@ Start full_start() {
 }  // namespace
 
 TEST_CASE("link codec: what the broker says comes through whole") {
-  CHECK(through_engine(BrokerHello{9}).version == 9);
+  const auto hello = through_engine(BrokerHello{9, {"cache=f32", "backend="}});
+  CHECK(hello.version == 9);
+  CHECK(hello.settings == std::vector<std::string>{"cache=f32", "backend="});
   CHECK(through_engine(Cancel{12}).id == 12);
   CHECK(through_engine(Credit{12, 34}).tokens == 34);
   const Start start = through_engine(full_start());
@@ -106,6 +108,8 @@ TEST_CASE("link codec: bounds and UTF-8 hold in both directions") {
   start.path = "\xff";
   CHECK(encode(ToEngine(start), frame).error().code == FACET_INVALID_ARGUMENT);
   CHECK(frame.empty());
+  CHECK(encode(ToEngine(BrokerHello{1, std::vector<std::string>(kMaxSettings + 1)}), frame).error().code ==
+        FACET_TOO_LARGE);
   const std::string long_name(protocol::kMaxNameBytes + 1, 'n');
   CHECK(encode(FromEngine(EngineHello{1, long_name, "", ""}), frame).error().code == FACET_TOO_LARGE);
 

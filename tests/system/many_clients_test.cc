@@ -1,125 +1,20 @@
 // The real facetd with the real facet-engine, the reference backend and a tiny model.
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <chrono>
-#include <fstream>
-#include <thread>
-
-#include "tests/system/client.h"
+#include "tests/system/process.h"
 #include "tests/test_models.h"
 
 using namespace facet;
-using facet::test::Client;
+using namespace facet::test;
 
 namespace {
 
-template <typename Condition>
-bool comes_true(Condition condition) {
-  for (int i = 0; i < 3000; ++i) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return false;
-}
-
-class Daemon {
- public:
-  Daemon() {
-    char name[] = "/tmp/facet-system-XXXXXX";
-    folder_ = mkdtemp(name);
-    socket = folder_ + "/s";
-    const std::string model = test::tiny_model_path("gemma3");
-    const std::vector<std::string> words = {FACET_BINARIES "/facetd",
-                                            "--socket",
-                                            socket,
-                                            "--model",
-                                            model,
-                                            "--models",
-                                            folder_,
-                                            "--backend",
-                                            "reference"};
-    std::vector<char*> pointers;
-    for (auto& word : words) pointers.push_back(const_cast<char*>(word.c_str()));
-    pointers.push_back(nullptr);
-    pid = ::fork();
-    if (pid == 0) {
-      ::execv(pointers[0], pointers.data());
-      ::_exit(127);
-    }
-    REQUIRE(comes_true([&] { return Client().connect(socket); }));
-  }
-  ~Daemon() {
-    if (pid > 0) {
-      ::kill(pid, SIGKILL);
-      ::waitpid(pid, nullptr, 0);
-    }
-    std::system(("rm -rf " + folder_).c_str());
-  }
-
-  Client client(const std::string& app = "test") {
-    Client one;
-    REQUIRE(one.connect(socket));
-    one.greet(app);
-    return one;
-  }
-  // The exit status after SIGTERM; -1 if it did not exit by itself.
-  int terminate() {
-    ::kill(pid, SIGTERM);
-    int status = 0;
-    ::waitpid(pid, &status, 0);
-    pid = 0;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  }
-  pid_t engine() const {
-    std::ifstream children("/proc/" + std::to_string(pid) + "/task/" + std::to_string(pid) + "/children");
-    pid_t child = 0;
-    children >> child;
-    return child;
-  }
-
-  pid_t pid = 0;
-  std::string socket;
-
- private:
-  std::string folder_;
-};
-
-protocol::Generate request(uint64_t id, uint32_t first, uint32_t tokens) {
-  protocol::Generate generate;
-  generate.id = id;
-  generate.prompt = protocol::TokenIds{2, first, first + 7, 5};
-  generate.max_tokens = tokens;
-  generate.ignore_end = true;
-  generate.sampling.temperature = 0;
-  return generate;
-}
-
-// The ids of one whole answer; checks order and end.
-std::vector<uint32_t> answer_of(Client& client, uint64_t id) {
-  std::vector<uint32_t> ids;
-  for (;;) {
-    auto message = client.receive();
-    if (auto* token = std::get_if<protocol::Token>(&message)) {
-      CHECK(token->id == id);
-      CHECK(token->sequence == ids.size());
-      ids.push_back(token->token);
-      continue;
-    }
-    auto* failed = std::get_if<protocol::Failed>(&message);
-    REQUIRE_MESSAGE(std::holds_alternative<protocol::Finish>(message),
-                    (failed ? failed->message : "no finish"));
-    CHECK(std::get<protocol::Finish>(message).usage.generated_tokens == ids.size());
-    return ids;
-  }
+Daemon start_daemon() {
+  return Daemon({"--model", tiny_model_path("gemma3"), "--backend", "reference"});
 }
 
 }  // namespace
 
 TEST_CASE("system: many clients at once get what each gets alone") {
-  Daemon daemon;
+  Daemon daemon = start_daemon();
   constexpr int kClients = 64;
   std::vector<std::vector<uint32_t>> alone;
   Client one = daemon.client();
@@ -132,12 +27,12 @@ TEST_CASE("system: many clients at once get what each gets alone") {
   for (int i = 0; i < kClients; ++i) clients.push_back(daemon.client("app " + std::to_string(i)));
   for (int i = 0; i < kClients; ++i) clients[i].send(request(i + 1, 20 + i, 12));
   for (int i = 0; i < kClients; ++i) CHECK(answer_of(clients[i], i + 1) == alone[i]);
-  CHECK(daemon.terminate() == 0);
-  CHECK(::access(daemon.socket.c_str(), F_OK) != 0);
+  CHECK(daemon.process().terminate() == 0);
+  CHECK(::access(daemon.socket().c_str(), F_OK) != 0);
 }
 
 TEST_CASE("system: a client that goes in mid-answer gives its pages back") {
-  Daemon daemon;
+  Daemon daemon = start_daemon();
   Client watcher = daemon.client();
   watcher.send(request(1, 30, 4));
   answer_of(watcher, 1);
@@ -163,7 +58,7 @@ TEST_CASE("system: a client that goes in mid-answer gives its pages back") {
 }
 
 TEST_CASE("system: credit pauses a sequence, cancel ends it") {
-  Daemon daemon;
+  Daemon daemon = start_daemon();
   Client client = daemon.client();
   auto paused = request(1, 50, 0);
   paused.credit = 2;
@@ -181,7 +76,7 @@ TEST_CASE("system: credit pauses a sequence, cancel ends it") {
 }
 
 TEST_CASE("system: a killed engine fails its requests and is started again") {
-  Daemon daemon;
+  Daemon daemon = start_daemon();
   Client client = daemon.client();
   auto paused = request(1, 50, 0);
   paused.credit = 1;
@@ -197,16 +92,14 @@ TEST_CASE("system: a killed engine fails its requests and is started again") {
   CHECK(answer_of(client, 1).size() == 3);
   CHECK(client.status().engine_starts == 2);
   const pid_t second = daemon.engine();
-  ::kill(daemon.pid, SIGKILL);
-  ::waitpid(daemon.pid, nullptr, 0);
-  daemon.pid = 0;
+  daemon.process().kill();
   CHECK(comes_true([&] { return ::kill(second, 0) != 0; }));  // no orphan
 }
 
 TEST_CASE("system: what breaks the protocol is refused by name") {
-  Daemon daemon;
+  Daemon daemon = start_daemon();
   Client old;
-  REQUIRE(old.connect(daemon.socket));
+  REQUIRE(old.connect(daemon.socket()));
   old.send(protocol::ClientHello{7, 9, "future"});
   CHECK(old.receive_as<protocol::Failed>().code == FACET_VERSION_MISMATCH);
 
@@ -217,7 +110,7 @@ TEST_CASE("system: what breaks the protocol is refused by name") {
   CHECK(failed.code == FACET_TOO_LARGE);
 
   Client rude;
-  REQUIRE(rude.connect(daemon.socket));
+  REQUIRE(rude.connect(daemon.socket()));
   rude.send(protocol::GetStatus{1});
   CHECK(rude.receive_as<protocol::Failed>().code == FACET_MALFORMED);
 
