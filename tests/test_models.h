@@ -32,6 +32,11 @@ inline std::string tiny_model_path(const std::string& name) {
                        "scripts/test-models");
 }
 
+// The real vocabulary of Gemma 4, without tensors.
+inline std::string gemma4_vocabulary_path() {
+  return tiny_model_path("gemma4-vocab");
+}
+
 // A file of tests/golden/data; tests run in the project's root.
 inline std::string golden_path(const std::string& name) {
   return required_file("tests/golden/data/" + name, "the test in the project's root");

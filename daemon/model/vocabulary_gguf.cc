@@ -1,18 +1,32 @@
 #include "daemon/model/vocabulary_gguf.h"
 
 #include <algorithm>
+#include <span>
 #include <string>
 #include <utility>
 
 namespace facet::model {
 namespace {
 
+using text::Algorithm;
 using text::Token;
 using text::TokenKind;
 using text::VocabularyParts;
 
 // The names by which Gemma's vocabularies close an answer, next to the ids that a file declares.
-constexpr std::string_view kEndNames[] = {"<eos>", "</s>", "<end_of_turn>", "<turn|>", "<|tool_response>"};
+constexpr std::string_view kSpmEnds[] = {"<eos>", "</s>", "<end_of_turn>"};
+constexpr std::string_view kBpeEnds[] = {"<eos>", "<turn|>", "<|tool_response>"};
+
+std::span<const std::string_view> end_names(Algorithm algorithm) {
+  return algorithm == Algorithm::kSpm ? std::span<const std::string_view>(kSpmEnds) : kBpeEnds;
+}
+
+Result<Algorithm> read_algorithm(const GgufFile& file) {
+  FACET_TRY(std::string_view name, file.string("tokenizer.ggml.model"));
+  if (name == "llama") return Algorithm::kSpm;
+  if (name == "gemma4") return Algorithm::kBpe;
+  return file.error(FACET_UNSUPPORTED, "tokenizer " + quoted(name) + " is not supported");
+}
 
 Result<std::optional<Token>> find_token(const GgufFile& file, const char* name) {
   std::string key = std::string("tokenizer.ggml.") + name + "_token_id";
@@ -24,17 +38,33 @@ Result<std::optional<Token>> find_token(const GgufFile& file, const char* name) 
 
 Result<void> read_tokens(const GgufFile& file, VocabularyParts& parts) {
   FACET_TRY(GgufStrings pieces, file.strings("tokenizer.ggml.tokens"));
-  FACET_TRY(GgufFloats scores, file.floats("tokenizer.ggml.scores"));
   FACET_TRY(GgufIntegers kinds, file.integers("tokenizer.ggml.token_type"));
   parts.pieces.reserve(pieces.size());
   for (std::string_view piece : pieces) parts.pieces.push_back(piece);
-  parts.scores.resize(scores.size());
-  for (size_t i = 0; i < scores.size(); ++i) parts.scores[i] = scores[i];
   parts.kinds.resize(kinds.size());
   for (size_t i = 0; i < kinds.size(); ++i) {
     // 0 is no kind: the vocabulary refuses it.
     parts.kinds[i] = std::in_range<uint8_t>(kinds[i]) ? static_cast<TokenKind>(kinds[i]) : TokenKind{0};
   }
+  return {};
+}
+
+Result<void> read_merging(const GgufFile& file, VocabularyParts& parts) {
+  if (parts.algorithm == Algorithm::kBpe) {
+    FACET_TRY(GgufStrings merges, file.strings("tokenizer.ggml.merges"));
+    if (merges.size() > text::kMaxMerges) {
+      return file.error(FACET_MALFORMED, "the vocabulary has " + std::to_string(merges.size()) + " merges");
+    }
+    parts.merges.reserve(merges.size());
+    for (std::string_view merge : merges) parts.merges.push_back(merge);
+    if (!file.entry("tokenizer.ggml.scores")) {
+      parts.scores.resize(parts.pieces.size());
+      return {};
+    }
+  }
+  FACET_TRY(GgufFloats scores, file.floats("tokenizer.ggml.scores"));
+  parts.scores.resize(scores.size());
+  for (size_t i = 0; i < scores.size(); ++i) parts.scores[i] = scores[i];
   return {};
 }
 
@@ -48,16 +78,16 @@ Result<void> read_special_ids(const GgufFile& file, VocabularyParts& parts) {
   }
   FACET_TRY(auto add_bos, file.find_boolean("tokenizer.ggml.add_bos_token"));
   FACET_TRY(auto add_space_prefix, file.find_boolean("tokenizer.ggml.add_space_prefix"));
-  parts.add_bos = add_bos.value_or(true);
-  parts.add_space_prefix = add_space_prefix.value_or(true);
+  parts.add_bos = parts.algorithm == Algorithm::kBpe || add_bos.value_or(true);
+  parts.add_space_prefix = add_space_prefix.value_or(parts.algorithm == Algorithm::kSpm);
   return {};
 }
 
 void find_ends_by_name(VocabularyParts& parts) {
+  auto names = end_names(parts.algorithm);
   for (size_t i = 0; i < parts.pieces.size(); ++i) {
     std::string_view piece = parts.pieces[i];
-    if (!piece.starts_with('<') ||
-        std::find(std::begin(kEndNames), std::end(kEndNames), piece) == std::end(kEndNames)) {
+    if (!piece.starts_with('<') || std::find(names.begin(), names.end(), piece) == names.end()) {
       continue;
     }
     parts.end_of_generation.push_back(static_cast<Token>(i));
@@ -68,11 +98,10 @@ void find_ends_by_name(VocabularyParts& parts) {
 }  // namespace
 
 Result<text::Vocabulary> read_vocabulary(const GgufFile& file) {
-  FACET_TRY(std::string_view algorithm, file.string("tokenizer.ggml.model"));
-  if (algorithm != "llama")
-    return file.error(FACET_UNSUPPORTED, "tokenizer " + quoted(algorithm) + " is not supported");
   VocabularyParts parts;
+  FACET_TRY(parts.algorithm, read_algorithm(file));
   FACET_CHECK(read_tokens(file, parts));
+  FACET_CHECK(read_merging(file, parts));
   FACET_CHECK(read_special_ids(file, parts));
   find_ends_by_name(parts);
   auto vocabulary = text::Vocabulary::make(std::move(parts));

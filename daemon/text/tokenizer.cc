@@ -2,12 +2,17 @@
 
 #include <utility>
 
+#include "daemon/text/bpe.h"
+#include "daemon/text/spm.h"
+
 namespace facet::text {
 
 Result<Tokenizer> Tokenizer::make(Vocabulary vocabulary) {
-  FACET_TRY(Spm spm, Spm::make(vocabulary));
+  bool listed = vocabulary.algorithm() == Algorithm::kBpe;
+  FACET_TRY(Merges merges, listed ? make_bpe(vocabulary) : make_spm(vocabulary));
+  vocabulary.forget_merges();
   Literals literals(vocabulary);
-  return Tokenizer(std::move(vocabulary), std::move(literals), std::move(spm));
+  return Tokenizer(std::move(vocabulary), std::move(literals), std::move(merges));
 }
 
 Result<std::vector<Token>> Tokenizer::encode(std::string_view text, EncodeOptions options) const {
@@ -22,9 +27,9 @@ Result<std::vector<Token>> Tokenizer::encode(std::string_view text, EncodeOption
   auto flush = [&](size_t end) {
     std::string_view part = text.substr(done, end - done);
     if (done == 0 && !part.empty() && vocabulary_.add_space_prefix()) {
-      spm_.encode(vocabulary_, " " + std::string(part), out);
+      merges_.encode(" " + std::string(part), out);
     } else {
-      spm_.encode(vocabulary_, part, out);
+      merges_.encode(part, out);
     }
   };
   for (size_t at = 0; at < text.size();) {

@@ -2,7 +2,7 @@
 //
 // The *literal* tokens of the vocabulary cut the text first: user-defined pieces always, control tokens only
 // where the caller says so, since text of a user must not open or close a turn. What stands between them goes
-// through the vocabulary's *algorithm*; SentencePiece's merging (spm.h) is the one there is.
+// through the vocabulary's merges (merges.h).
 #pragma once
 
 #include <span>
@@ -12,7 +12,7 @@
 
 #include "daemon/base/result.h"
 #include "daemon/text/literals.h"
-#include "daemon/text/spm.h"
+#include "daemon/text/merges.h"
 #include "daemon/text/vocabulary.h"
 
 namespace facet::text {
@@ -30,7 +30,7 @@ class Tokenizer {
   // longest word.
   static constexpr size_t kMaxTextBytes = 4 << 20;
 
-  // Errors as Spm::make.
+  // Errors as make_spm() or make_bpe().
   static Result<Tokenizer> make(Vocabulary vocabulary);
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
@@ -48,12 +48,12 @@ class Tokenizer {
   void append_bytes(Token token, bool special, std::string& out) const;
 
  private:
-  Tokenizer(Vocabulary vocabulary, Literals literals, Spm spm)
-      : vocabulary_(std::move(vocabulary)), literals_(std::move(literals)), spm_(std::move(spm)) {}
+  Tokenizer(Vocabulary vocabulary, Literals literals, Merges merges)
+      : vocabulary_(std::move(vocabulary)), literals_(std::move(literals)), merges_(std::move(merges)) {}
 
   Vocabulary vocabulary_;
   Literals literals_;
-  Spm spm_;
+  Merges merges_;
 };
 
 }  // namespace facet::text

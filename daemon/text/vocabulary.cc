@@ -65,6 +65,9 @@ Result<Vocabulary> Vocabulary::make(VocabularyParts parts) {
     return malformed("has " + std::to_string(size) + " pieces, " + std::to_string(parts.scores.size()) +
                      " scores and " + std::to_string(parts.kinds.size()) + " kinds");
   }
+  size_t merges = parts.merges.size();
+  if (parts.algorithm == Algorithm::kBpe && merges == 0) return malformed("has no merges");
+  if (merges > kMaxMerges) return malformed("has " + std::to_string(merges) + " merges");
   for (size_t token = 0; token < size; ++token) FACET_CHECK(check_token(parts, token));
   FACET_CHECK(check_id(parts, "BOS", parts.bos));
   FACET_CHECK(check_id(parts, "EOS", parts.eos));

@@ -5,6 +5,8 @@
 // user-defined piece is literal text that always becomes its own token; a control token ("<bos>",
 // "<end_of_turn>") has a name rather than a text. Its *score* says which pieces are built first. *BOS* opens
 // a sequence, a token that *ends generation* closes an answer, *unknown* stands for what nothing else can.
+// The *algorithm* makes pieces out of text: from their scores, or by *merges*, each two pieces with a space
+// between that become one.
 #pragma once
 
 #include <cstdint>
@@ -29,28 +31,37 @@ enum class TokenKind : uint8_t {
   kByte = 6,
 };
 
+enum class Algorithm : uint8_t {
+  kSpm,  // spm.h
+  kBpe,  // bpe.h
+};
+
 inline constexpr std::string_view kSpaceMark = "\u2581";
 inline constexpr size_t kMaxVocabulary = 1 << 24;
 inline constexpr size_t kMaxPieceBytes = 1024;
+inline constexpr size_t kMaxMerges = 1 << 22;
 
-// What a vocabulary is made of: one element per token in the three vectors.
+// What a vocabulary is made of: one element per token in the first three vectors.
 struct VocabularyParts {
   std::vector<std::string_view> pieces;  // of memory that outlives the vocabulary
   std::vector<float> scores;
   std::vector<TokenKind> kinds;
+  Algorithm algorithm = Algorithm::kSpm;
+  std::vector<std::string_view> merges;  // of kBpe, the most urgent first; of the same memory
   std::optional<Token> bos, eos, unknown;
   std::vector<Token> end_of_generation;  // in any order; `eos` is added
   bool add_bos = false;
   bool add_space_prefix = false;
 };
 
-// Immutable and movable. The pieces are views: whoever owns their memory (the mapped model file) lives
-// longer.
+// Movable, and immutable but for its merges. The pieces are views: whoever owns their memory (the mapped
+// model file) lives longer.
 class Vocabulary {
  public:
   // FACET_MALFORMED, naming the token, if the vectors differ in length, are empty or longer than
   // kMaxVocabulary, a piece is longer than kMaxPieceBytes, a score is not a number, a kind is none, a byte
-  // token is not written "<0xXX>", or a special id is no token.
+  // token is not written "<0xXX>", or a special id is no token; if there are no merges or more than
+  // kMaxMerges where the algorithm needs them.
   static Result<Vocabulary> make(VocabularyParts parts);
 
   size_t size() const { return parts_.pieces.size(); }
@@ -61,6 +72,11 @@ class Vocabulary {
   float score(Token token) const { return parts_.scores[static_cast<size_t>(token)]; }
   TokenKind kind(Token token) const { return parts_.kinds[static_cast<size_t>(token)]; }
   uint8_t byte(Token token) const;  // what a byte token stands for
+
+  Algorithm algorithm() const { return parts_.algorithm; }
+  std::span<const std::string_view> merges() const { return parts_.merges; }
+  // Frees the memory of merges(), which nobody needs once there is a tokenizer.
+  void forget_merges() { parts_.merges = {}; }
 
   std::optional<Token> bos() const { return parts_.bos; }
   std::optional<Token> eos() const { return parts_.eos; }

@@ -3,7 +3,7 @@
 
     make_models.py [--check] FOLDER
 
-Every model is NAME.gguf in FOLDER: one for each data/NAME.json that says how it was made, and Gemma 3 in every other type
+data/gemma4-vocab.gguf.xz is unpacked there. Every model is NAME.gguf in FOLDER: one for each data/NAME.json that says how it was made, and Gemma 3 in every other type
 that gguf-py can write. Beside each lie the logits that exact arithmetic gives: NAME.logits.bin, float32 [rows, vocabulary] of all
 positions of the prompts in NAME.logits.json, one after the other. A model whose hash is right is left alone, so a second call takes a
 moment. --check makes nothing and exits 1 if something is missing or differs. Making needs the packages of requirements.txt; checking
@@ -12,6 +12,7 @@ needs nothing.
 import argparse
 import hashlib
 import json
+import lzma
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,10 @@ OTHER_TYPES = {
     "gemma3-q4_0": ("q4_0", "a8fd10107230412d167f7f41fb755d5f1df4165dca7408253d7560683c923dd5"),
     "gemma3-q5_0": ("q5_0", "972f9b07b0f373f1d42fded25baedda27e79539b328d8ffa8d324ee42a3dede2"),
 }
+
+# The vocabulary and metadata of the real Gemma 4 26B-A4B, without tensors.
+VOCABULARY = "gemma4-vocab.gguf"
+VOCABULARY_SHA256 = "58b1ba0b57f3b4d7c468ba4ffd91ad85190346a3d7ad7e71d1cabaae8a14bb65"
 
 
 def wanted() -> dict[str, tuple[dict, str]]:
@@ -51,6 +56,12 @@ def make(arguments: dict, path: Path) -> None:
     for key, value in arguments.get("set", {}).items():
         command += ["--set", f"{key}={json.dumps(value)}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def unpack_vocabulary(path: Path) -> None:
+    part = path.with_suffix(".part")
+    part.write_bytes(lzma.decompress((HERE / "data" / f"{VOCABULARY}.xz").read_bytes()))
+    part.replace(path)
 
 
 def prompts_of(name: str) -> list[list[int]]:
@@ -87,6 +98,10 @@ def main() -> int:
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     status = 0
+    if sha256_of(options.folder / VOCABULARY) != VOCABULARY_SHA256:
+        if options.check:
+            return 1
+        unpack_vocabulary(options.folder / VOCABULARY)
     for name, (arguments, sha256) in wanted().items():
         path = options.folder / f"{name}.gguf"
         found = sha256_of(path) == sha256

@@ -26,6 +26,7 @@ struct Written {
   std::vector<std::string> pieces = {"<unk>", "<s>", "</s>", "\u2581", "a", "<0x41>"};
   std::vector<float> scores = {0, 0, 0, -1, -2, 0};
   std::vector<int32_t> kinds = {2, 3, 4, 1, 1, 6};
+  std::vector<std::string> merges;  // written only if there are some
   std::function<void(GgufBytes&)> more = [](GgufBytes& file) {
     file.u32("tokenizer.ggml.bos_token_id", 1).u32("tokenizer.ggml.unknown_token_id", 0);
   };
@@ -35,8 +36,20 @@ struct Written {
     file.string("tokenizer.ggml.model", algorithm).strings("tokenizer.ggml.tokens", pieces);
     file.numbers("tokenizer.ggml.scores", GgufType::kFloat32, scores);
     file.numbers("tokenizer.ggml.token_type", GgufType::kInt32, kinds);
+    if (!merges.empty()) file.strings("tokenizer.ggml.merges", merges);
     more(file);
     return file.str();
+  }
+
+  // The same in the way of Gemma 4.
+  static Written gemma4() {
+    Written written;
+    written.algorithm = "gemma4";
+    written.pieces = {"<unk>", "<s>", "<turn|>", "a", "b", "ab", "aba", "</s>"};
+    written.scores.assign(8, -1000);
+    written.kinds = {2, 3, 4, 1, 1, 1, 1, 1};
+    written.merges = {"a b", "ab a"};
+    return written;
   }
 };
 
@@ -105,10 +118,102 @@ TEST_CASE("declared end tokens and flags are taken over") {
   CHECK(!vocabulary->add_space_prefix());
 }
 
+TEST_CASE("a vocabulary of Gemma 4 is read with its merges") {
+  std::string bytes = Written::gemma4().str();
+  auto file = GgufFile::parse(as_bytes(bytes), "test.gguf");
+  REQUIRE(file.ok());
+  auto vocabulary = model::read_vocabulary(*file);
+  REQUIRE(vocabulary.ok());
+  CHECK(vocabulary->algorithm() == text::Algorithm::kBpe);
+  REQUIRE(vocabulary->merges().size() == 2);
+  CHECK(vocabulary->merges()[1] == "ab a");
+  CHECK(!vocabulary->add_space_prefix());
+  CHECK(vocabulary->kind(2) == text::TokenKind::kControl);
+  CHECK(vocabulary->ends_generation(2));
+  // Gemma 3's name for an end is a tag here.
+  CHECK(!vocabulary->ends_generation(7));
+  auto tokenizer = text::Tokenizer::make(std::move(*vocabulary));
+  REQUIRE(tokenizer.ok());
+  CHECK(*tokenizer->encode("abab", {.bos = true}) == std::vector<text::Token>{1, 5, 5});
+  CHECK(*tokenizer->encode("aba") == std::vector<text::Token>{6});
+}
+
+TEST_CASE("a vocabulary of Gemma 4 asks for BOS whatever the file says, and needs no scores") {
+  GgufBytes written;
+  Written parts = Written::gemma4();
+  written.string("tokenizer.ggml.model", "gemma4").strings("tokenizer.ggml.tokens", parts.pieces);
+  written.numbers("tokenizer.ggml.token_type", GgufType::kInt32, parts.kinds);
+  written.strings("tokenizer.ggml.merges", parts.merges);
+  written.boolean("tokenizer.ggml.add_bos_token", false);
+  std::string bytes = written.str();
+  auto file = GgufFile::parse(as_bytes(bytes), "test.gguf");
+  REQUIRE(file.ok());
+  auto vocabulary = model::read_vocabulary(*file);
+  REQUIRE(vocabulary.ok());
+  CHECK(vocabulary->add_bos());
+}
+
+TEST_CASE("merges that are missing or wrong are refused by name") {
+  auto gemma4 = [](const std::function<void(Written&)>& change) {
+    Written written = Written::gemma4();
+    change(written);
+    return written;
+  };
+  refused(gemma4([](Written& w) { w.merges.clear(); }), FACET_NOT_FOUND, "'tokenizer.ggml.merges'");
+  refused(gemma4([](Written& w) {
+            w.merges.clear();
+            w.more = [](GgufBytes& file) { file.strings("tokenizer.ggml.merges", {}); };
+          }),
+          FACET_MALFORMED, "has no merges");
+  refused(gemma4([](Written& w) {
+            w.merges.clear();
+            w.more = [](GgufBytes& file) {
+              file.numbers("tokenizer.ggml.merges", GgufType::kInt32, std::vector<int32_t>{1, 2});
+            };
+          }),
+          FACET_MALFORMED, "'tokenizer.ggml.merges'");
+  refused(gemma4([](Written& w) { w.merges.assign(text::kMaxMerges + 1, "a b"); }), FACET_MALFORMED,
+          "has 4194305 merges");
+
+  auto no_tokenizer = [&](const std::string& merge, const std::string& part) {
+    std::string bytes = gemma4([&](Written& w) { w.merges[1] = merge; }).str();
+    auto file = GgufFile::parse(as_bytes(bytes), "test.gguf");
+    REQUIRE(file.ok());
+    auto vocabulary = model::read_vocabulary(*file);
+    REQUIRE(vocabulary.ok());
+    auto tokenizer = text::Tokenizer::make(std::move(*vocabulary));
+    REQUIRE(!tokenizer.ok());
+    INFO(tokenizer.error().message);
+    CHECK(tokenizer.error().code == FACET_MALFORMED);
+    CHECK(tokenizer.error().message.find("merge 1 " + part) != std::string::npos);
+  };
+  for (const char* merge : {"", " ", "ab", "ab ", " ab", "a b a", "a  b", "a b "}) {
+    CAPTURE(merge);
+    no_tokenizer(merge, "is not two pieces");
+  }
+  no_tokenizer("c a", "has a left side that is no normal token");
+  no_tokenizer("a \xFF", "has a right side that is no normal token");
+  no_tokenizer("a <s>", "has a right side that is no normal token");
+  no_tokenizer("b a", "makes no normal token");
+}
+
+TEST_CASE("of two equal merges the first counts") {
+  Written written = Written::gemma4();
+  written.pieces[6] = "ba";
+  written.merges = {"a b", "b a", "a b"};
+  std::string bytes = written.str();
+  auto file = GgufFile::parse(as_bytes(bytes), "test.gguf");
+  REQUIRE(file.ok());
+  auto vocabulary = model::read_vocabulary(*file);
+  REQUIRE(vocabulary.ok());
+  auto tokenizer = text::Tokenizer::make(std::move(*vocabulary));
+  REQUIRE(tokenizer.ok());
+  CHECK(*tokenizer->encode("aba") == std::vector<text::Token>{5, 3});
+}
+
 TEST_CASE("a vocabulary of another kind or with wrong parts is refused by name") {
-  refused(with([](Written& w) { w.algorithm = "gemma4"; }), FACET_UNSUPPORTED,
-          "tokenizer 'gemma4' is not supported");
-  refused(with([](Written& w) { w.algorithm = "gpt2"; }), FACET_UNSUPPORTED, "tokenizer 'gpt2'");
+  refused(with([](Written& w) { w.algorithm = "gpt2"; }), FACET_UNSUPPORTED,
+          "tokenizer 'gpt2' is not supported");
   refused(with([](Written& w) { w.scores.pop_back(); }), FACET_MALFORMED, "6 pieces, 5 scores and 6 kinds");
   refused(with([](Written& w) { w.kinds.push_back(1); }), FACET_MALFORMED, "7 kinds");
   refused(with([](Written& w) { w.scores[3] = std::nanf(""); }), FACET_MALFORMED,
@@ -181,4 +286,21 @@ TEST_CASE("the real Gemma 3 vocabulary is read") {
   std::vector<text::Token> ends(vocabulary->end_of_generation().begin(),
                                 vocabulary->end_of_generation().end());
   CHECK(ends == std::vector<text::Token>{1, 106, 212});
+}
+
+TEST_CASE("the real Gemma 4 vocabulary is read") {
+  auto file = GgufFile::open(test::gemma4_vocabulary_path());
+  REQUIRE(file.ok());
+  auto vocabulary = model::read_vocabulary(*file);
+  REQUIRE(vocabulary.ok());
+  CHECK(vocabulary->size() == 262144);
+  CHECK(vocabulary->merges().size() == 514906);
+  CHECK(vocabulary->bos() == 2);
+  CHECK(vocabulary->eos() == 1);
+  CHECK(vocabulary->unknown() == 3);
+  CHECK(vocabulary->add_bos());
+  CHECK(!vocabulary->add_space_prefix());
+  std::vector<text::Token> ends(vocabulary->end_of_generation().begin(),
+                                vocabulary->end_of_generation().end());
+  CHECK(ends == std::vector<text::Token>{1, 50, 106});
 }

@@ -5,8 +5,10 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <random>
 #include <set>
+#include <unordered_map>
 
 #include "daemon/model/gguf.h"
 #include "daemon/model/vocabulary_gguf.h"
@@ -45,6 +47,11 @@ Loaded load(const std::string& path) {
 
 const Tokenizer& real() {
   static const Loaded loaded = load(test::real_gemma3_path());
+  return loaded.tokenizer;
+}
+
+const Tokenizer& gemma4() {
+  static const Loaded loaded = load(test::gemma4_vocabulary_path());
   return loaded.tokenizer;
 }
 
@@ -128,12 +135,12 @@ std::string from_hex(const std::string& hex) {
 
 // Checks every line of a golden file. Not to be met are texts with a literal "▁" and texts that are not
 // UTF-8: their tokens are open to dispute, but they come back as they were, like all others.
-void check_golden(const std::string& name, const Tokenizer& tokenizer, int expected_lines) {
+void check_golden(const std::string& name, const std::string& family, const Tokenizer& tokenizer) {
   std::ifstream lines(test::golden_path(name));
   int checked = 0, seen = 0;
   for (std::string line; std::getline(lines, line);) {
     json golden = json::parse(line);
-    if (!golden.contains("gemma3")) continue;
+    if (!golden.contains(family)) continue;
     ++seen;
     std::string text = from_hex(golden["hex"]);
     CAPTURE(golden["id"].get<int>());
@@ -142,16 +149,28 @@ void check_golden(const std::string& name, const Tokenizer& tokenizer, int expec
     CHECK(decode(tokenizer, special, true) == text);
     if (!text::is_utf8(text) || text.find(text::kSpaceMark) != std::string::npos) continue;
     ++checked;
-    CHECK(plain == golden["gemma3"]["ids"].get<Tokens>());
-    CHECK(special == golden["gemma3"]["ids_special"].get<Tokens>());
+    CHECK(plain == golden[family]["ids"].get<Tokens>());
+    CHECK(special == golden[family]["ids_special"].get<Tokens>());
   }
   CHECK(seen == 160);
-  CHECK(checked == expected_lines);
+  CHECK(checked == 141);
 }
 
-// SentencePiece's merging as its definition reads: look at all neighbours, merge the best pair, start again.
-Tokens merged_slowly(const std::map<std::string, Token>& pieces, const Vocabulary& vocabulary,
-                     std::string_view text) {
+// Gemma 4's merges as its file lists them ("left right"), and their place in the list.
+std::unordered_map<std::string, double> listed_merges() {
+  auto file = model::GgufFile::open(test::gemma4_vocabulary_path());
+  REQUIRE(file.ok());
+  auto vocabulary = model::read_vocabulary(*file);
+  REQUIRE(vocabulary.ok());
+  std::unordered_map<std::string, double> ranks;
+  for (std::string_view merge : vocabulary->merges()) ranks.try_emplace(std::string(merge), ranks.size());
+  return ranks;
+}
+
+// The merging as its definition reads: look at all neighbours, merge the best pair, start again. `find` gives
+// the rank of two neighbours that become one.
+template <typename Find>
+Tokens merged_slowly(const std::map<std::string, Token>& pieces, const Find& find, std::string_view text) {
   std::vector<std::string> symbols;
   while (!text.empty()) {
     size_t length = text::utf8_length(text);
@@ -160,12 +179,11 @@ Tokens merged_slowly(const std::map<std::string, Token>& pieces, const Vocabular
   }
   for (;;) {
     size_t best = symbols.size();
-    float best_score = 0;
+    double best_rank = 0;
     for (size_t i = 0; i + 1 < symbols.size(); ++i) {
-      auto piece = pieces.find(symbols[i] + symbols[i + 1]);
-      if (piece == pieces.end()) continue;
-      float score = vocabulary.score(piece->second);
-      if (best == symbols.size() || score > best_score) best = i, best_score = score;
+      std::optional<double> rank = find(symbols[i], symbols[i + 1]);
+      if (!rank) continue;
+      if (best == symbols.size() || *rank < best_rank) best = i, best_rank = *rank;
     }
     if (best == symbols.size()) break;
     symbols[best] += symbols[best + 1];
@@ -182,15 +200,39 @@ Tokens merged_slowly(const std::map<std::string, Token>& pieces, const Vocabular
   return out;
 }
 
+std::map<std::string, Token> normal_pieces(const Vocabulary& vocabulary) {
+  std::map<std::string, Token> pieces;
+  for (Token token = 0; vocabulary.contains(token); ++token) {
+    if (vocabulary.kind(token) == TokenKind::kNormal) pieces.emplace(vocabulary.piece(token), token);
+  }
+  return pieces;
+}
+
+// Texts of the given number of parts, in whose neighbourhoods words end and do not end. The one piece of
+// these vocabularies that reaches over a space is among them.
+std::vector<std::string> texts_of_parts(int count, size_t parts_each) {
+  const std::vector<std::string> parts = {"the",    " ",   " ",      "> </",   "<b>", "e",     "ing",
+                                          "Wasser", " of", "\u00e9", "\u6f22", ">",   "</",    "\U0001F999",
+                                          "ab",     "aaa", ".",      "1",      "x ",  "\u7684"};
+  std::mt19937 random(7);
+  std::vector<std::string> texts;
+  for (int i = 0; i < count; ++i) {
+    std::string& text = texts.emplace_back();
+    for (size_t part = 0; part < parts_each; ++part) text += parts[random() % parts.size()];
+  }
+  return texts;
+}
+
 }  // namespace
 
-TEST_CASE("the real vocabulary gives the tokens of the golden file") {
-  check_golden("tokenizer.jsonl", real(), 141);
+TEST_CASE("the real vocabularies give the tokens of the golden file") {
+  check_golden("tokenizer.jsonl", "gemma3", real());
+  check_golden("tokenizer.jsonl", "gemma4", gemma4());
 }
 
 TEST_CASE("the tiny vocabulary gives the tokens of the golden file") {
   Loaded tiny = load(test::tiny_model_path("gemma3"));
-  check_golden("tokenizer_tiny.jsonl", tiny.tokenizer, 141);
+  check_golden("tokenizer_tiny.jsonl", "gemma3", tiny.tokenizer);
 }
 
 TEST_CASE("BOS, EOS and the tokens that end generation are those of the golden file") {
@@ -206,37 +248,55 @@ TEST_CASE("BOS, EOS and the tokens that end generation are those of the golden f
   CHECK(Tokens(ends.begin(), ends.end()) == golden["eog"].get<Tokens>());
 }
 
-TEST_CASE("every piece of the real vocabulary comes back from its own text") {
-  const Vocabulary& vocabulary = real().vocabulary();
-  int differing = 0;
-  for (Token token = 0; vocabulary.contains(token); ++token) {
-    std::string text;
-    real().append_bytes(token, true, text);
-    if (decode(real(), encode(real(), text, {.special = true}), true) != text) ++differing;
+TEST_CASE("every piece of the real vocabularies comes back from its own text") {
+  for (const Tokenizer* tokenizer : {&real(), &gemma4()}) {
+    int differing = 0;
+    for (Token token = 0; tokenizer->vocabulary().contains(token); ++token) {
+      std::string text;
+      tokenizer->append_bytes(token, true, text);
+      if (decode(*tokenizer, encode(*tokenizer, text, {.special = true}), true) != text) ++differing;
+    }
+    CHECK(differing == 0);
   }
-  CHECK(differing == 0);
 }
 
-TEST_CASE("words merged alone with a heap give what the definition gives on the whole text") {
+TEST_CASE("words merged alone give what the definition gives on the whole text") {
   const Vocabulary& vocabulary = real().vocabulary();
-  std::map<std::string, Token> pieces;
-  for (Token token = 0; vocabulary.contains(token); ++token) {
-    if (vocabulary.kind(token) == TokenKind::kNormal) pieces.emplace(vocabulary.piece(token), token);
-  }
-  // The one piece of this vocabulary that reaches over a space is among the parts.
-  const std::vector<std::string> parts = {"the",    " ",   " ",      "> </",   "<b>", "e",  "ing",
-                                          "Wasser", " of", "\u00e9", "\u6f22", ">",   "</", "\U0001F999",
-                                          "ab",     "aaa", ".",      "1",      "x "};
-  std::mt19937 random(7);
-  for (int round = 0; round < 300; ++round) {
-    std::string text;
-    for (int i = 0; i < 12; ++i) text += parts[random() % parts.size()];
+  auto pieces = normal_pieces(vocabulary);
+  auto find = [&](const std::string& left, const std::string& right) -> std::optional<double> {
+    auto piece = pieces.find(left + right);
+    if (piece == pieces.end()) return std::nullopt;
+    return -vocabulary.score(piece->second);
+  };
+  for (const std::string& text : texts_of_parts(300, 12)) {
     // Runs of spaces and tags are tokens of their own, cut out before the merging.
     if (text.find("  ") != text.npos || text.find("<b>") != text.npos) continue;
     CAPTURE(text);
-    CHECK(encode(real(), text) == merged_slowly(pieces, vocabulary, text));
+    CHECK(encode(real(), text) == merged_slowly(pieces, find, text));
   }
   CHECK(encode(real(), "> </") == Tokens{107068});
+}
+
+TEST_CASE("listed merges give what the definition gives on the whole text") {
+  auto pieces = normal_pieces(gemma4().vocabulary());
+  const auto ranks = listed_merges();
+  auto find = [&](const std::string& left, const std::string& right) -> std::optional<double> {
+    auto merge = ranks.find(left + ' ' + right);
+    if (merge == ranks.end()) return std::nullopt;
+    return merge->second;
+  };
+  for (const std::string& text : texts_of_parts(300, 12)) {
+    CAPTURE(text);
+    CHECK(encode(gemma4(), text) == merged_slowly(pieces, find, text));
+  }
+  // Words long enough for a heap, which is the other way to merge.
+  std::mt19937 random(8);
+  for (int round = 0; round < 100; ++round) {
+    std::string text;
+    for (int i = 0; i < 80; ++i) text += "abcdehilnorst\n"[random() % (round % 2 == 0 ? 13 : 14)];
+    CAPTURE(text);
+    CHECK(encode(gemma4(), text) == merged_slowly(pieces, find, text));
+  }
 }
 
 TEST_CASE("any bytes come back as they were") {
@@ -248,8 +308,10 @@ TEST_CASE("any bytes come back as they were") {
     std::string text;
     for (unsigned i = random() % 20; i > 0; --i) text += parts[random() % parts.size()];
     CAPTURE(text);
-    CHECK(decode(real(), encode(real(), text)) == text);
-    CHECK(decode(real(), encode(real(), text, {.special = true}), true) == text);
+    for (const Tokenizer* tokenizer : {&real(), &gemma4()}) {
+      CHECK(decode(*tokenizer, encode(*tokenizer, text)) == text);
+      CHECK(decode(*tokenizer, encode(*tokenizer, text, {.special = true}), true) == text);
+    }
   }
 }
 
@@ -275,6 +337,18 @@ TEST_CASE("control tokens are plain text unless they are asked for") {
   CHECK(special == Tokens{236746, 106, 236763, 2, 3, 0, 212});
   CHECK(decode(real(), special) == "ab");
   CHECK(decode(real(), special, true) == text);
+}
+
+TEST_CASE("Gemma 4's control tokens are plain text unless they are asked for") {
+  const std::string text = "a<turn|>b<|turn><bos><|tool_response><|channel>";
+  std::set<Token> control = {0, 1, 2, 3, 50, 105, 106};
+  for (Token token : encode(gemma4(), text)) CHECK(control.count(token) == 0);
+  Tokens special = encode(gemma4(), text, {.special = true});
+  CHECK(special == Tokens{236746, 106, 236763, 105, 2, 50, 100});
+  CHECK(decode(gemma4(), special) == "ab<|channel>");
+  CHECK(decode(gemma4(), special, true) == text);
+  // What is user-defined is one token in any text.
+  CHECK(encode(gemma4(), "<|channel>") == Tokens{100});
 }
 
 TEST_CASE("BOS stands in front only where it is asked for") {
@@ -375,6 +449,7 @@ TEST_CASE("a text of one word, of literals or of half literals takes no more tha
     std::string text;
     while (text.size() < (1 << 20)) text += part;
     CHECK(decode(real(), encode(real(), text)) == text);
+    CHECK(decode(gemma4(), encode(gemma4(), text)) == text);
   }
 }
 
