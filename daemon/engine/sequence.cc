@@ -26,6 +26,9 @@ Result<std::vector<text::Token>> prompt_tokens_of(const protocol::Generate& requ
   if (const auto* text = std::get_if<std::string>(&request.prompt)) {
     return tokenizer.encode(*text, {.special = request.parse_special, .bos = vocabulary.add_bos()});
   }
+  if (std::holds_alternative<protocol::Chat>(request.prompt)) {
+    return Error{FACET_UNSUPPORTED, "prompt: the engine takes no chats"};
+  }
   std::vector<text::Token> tokens;
   for (uint32_t id : std::get<protocol::TokenIds>(request.prompt)) {
     if (id >= vocabulary.size()) {

@@ -6,39 +6,6 @@
 namespace facet::protocol {
 namespace {
 
-Result<void> check_count(size_t count, size_t most, const char* name) {
-  if (count <= most) return {};
-  return Error{FACET_TOO_LARGE,
-               std::to_string(count) + " " + name + ", at most " + std::to_string(most) + " are allowed"};
-}
-
-Result<void> check_length(size_t bytes, size_t most, const char* name) {
-  if (bytes <= most) return {};
-  return Error{FACET_TOO_LARGE, std::string(name) + " has " + std::to_string(bytes) + " bytes, at most " +
-                                    std::to_string(most) + " are allowed"};
-}
-
-// A member of one of our enums, whose last is `last`.
-template <typename Enum, typename Wire>
-Result<void> read_enum(Wire from, Enum last, const char* name, Enum& to) {
-  auto value = static_cast<uint16_t>(from);
-  if (value > static_cast<uint16_t>(last)) {
-    return Error{FACET_UNSUPPORTED, std::string(name) + " is unknown, " + std::to_string(value)};
-  }
-  to = static_cast<Enum>(value);
-  return {};
-}
-
-// For builders: the Enum's numbers are the schema's.
-template <typename Wire, typename Enum>
-Wire wire_enum(Enum value) {
-  return static_cast<Wire>(value);
-}
-
-capnp::Text::Reader text_reader(const std::string& text) {
-  return {text.c_str(), text.size()};
-}
-
 Result<void> read(wire::Sampling::Reader from, Sampling& to) {
   to.temperature = from.getTemperature();
   to.top_k = from.getTopK();
@@ -104,7 +71,7 @@ Result<void> write(const RequestStatus& from, wire::RequestStatus::Builder to) {
   return {};
 }
 
-Result<void> read_prompt(wire::Generate::Prompt::Reader from, std::variant<std::string, TokenIds>& to) {
+Result<void> read_prompt(wire::Generate::Prompt::Reader from, Prompt& to) {
   switch (from.which()) {
     case wire::Generate::Prompt::TEXT:
       return read_text(from.getText(), kMaxMessageBytes, "the prompt", to.emplace<std::string>());
@@ -115,17 +82,19 @@ Result<void> read_prompt(wire::Generate::Prompt::Reader from, std::variant<std::
       for (unsigned i = 0; i < ids.size(); ++i) tokens[i] = ids[i];
       return {};
     }
+    case wire::Generate::Prompt::CHAT:
+      return read(from.getChat(), to.emplace<Chat>());
   }
   return Error{FACET_UNSUPPORTED, "a prompt of an unknown kind, " + std::to_string(from.which())};
 }
 
-Result<void> write_prompt(const std::variant<std::string, TokenIds>& from,
-                          wire::Generate::Prompt::Builder to) {
+Result<void> write_prompt(const Prompt& from, wire::Generate::Prompt::Builder to) {
   if (auto text = std::get_if<std::string>(&from)) {
     FACET_TRY(auto checked, checked_text(*text, kMaxMessageBytes, "the prompt"));
     to.setText(checked);
     return {};
   }
+  if (auto chat = std::get_if<Chat>(&from)) return write(*chat, to.initChat());
   auto& tokens = std::get<TokenIds>(from);
   FACET_CHECK(check_count(tokens.size(), kMaxMessageBytes / sizeof(uint32_t), "prompt tokens"));
   auto ids = to.initIds(tokens.size());
@@ -134,21 +103,6 @@ Result<void> write_prompt(const std::variant<std::string, TokenIds>& from,
 }
 
 }  // namespace
-
-Result<void> read_text(capnp::Text::Reader from, size_t max_bytes, const char* name, std::string& to) {
-  FACET_CHECK(check_length(from.size(), max_bytes, name));
-  if (!is_utf8({from.begin(), from.size()})) {
-    return Error{FACET_MALFORMED, std::string(name) + " is not valid UTF-8"};
-  }
-  to.assign(from.begin(), from.size());
-  return {};
-}
-
-Result<capnp::Text::Reader> checked_text(const std::string& from, size_t max_bytes, const char* name) {
-  FACET_CHECK(check_length(from.size(), max_bytes, name));
-  if (!is_utf8(from)) return Error{FACET_INVALID_ARGUMENT, std::string(name) + " is not valid UTF-8"};
-  return text_reader(from);
-}
 
 // ---- from the client
 
@@ -265,6 +219,13 @@ Result<void> read(wire::ServerHello::Reader from, ServerHello& to) {
   to.limits.stop_strings = limits.getStopStrings();
   to.limits.logit_biases = limits.getLogitBiases();
   to.limits.logprobs = limits.getLogprobs();
+  to.limits.chat_messages = limits.getChatMessages();
+  to.limits.content_parts = limits.getContentParts();
+  to.limits.tool_calls = limits.getToolCalls();
+  to.limits.arguments_bytes = limits.getArgumentsBytes();
+  to.limits.tools = limits.getTools();
+  to.limits.tools_bytes = limits.getToolsBytes();
+  to.limits.json_nesting = limits.getJsonNesting();
   return {};
 }
 
@@ -285,6 +246,13 @@ Result<void> write(const ServerHello& from, wire::ServerHello::Builder to) {
   limits.setStopStrings(from.limits.stop_strings);
   limits.setLogitBiases(from.limits.logit_biases);
   limits.setLogprobs(from.limits.logprobs);
+  limits.setChatMessages(from.limits.chat_messages);
+  limits.setContentParts(from.limits.content_parts);
+  limits.setToolCalls(from.limits.tool_calls);
+  limits.setArgumentsBytes(from.limits.arguments_bytes);
+  limits.setTools(from.limits.tools);
+  limits.setToolsBytes(from.limits.tools_bytes);
+  limits.setJsonNesting(from.limits.json_nesting);
   return {};
 }
 
@@ -346,7 +314,7 @@ Result<void> read(wire::Token::Reader from, Token& to) {
   for (unsigned i = 0; i < alternatives.size(); ++i) {
     to.alternatives[i] = {alternatives[i].getToken(), alternatives[i].getLogprob()};
   }
-  return {};
+  return read(from.getParts(), to.parts);
 }
 
 Result<void> write(const Token& from, wire::Token::Builder to) {
@@ -357,6 +325,8 @@ Result<void> write(const Token& from, wire::Token::Builder to) {
   to.setToken(from.token);
   to.setText(text);
   to.setLogprob(from.logprob);
+  FACET_CHECK(check_count(from.parts.size(), kMaxParts, "parts of an answer"));
+  if (!from.parts.empty()) FACET_CHECK(write(from.parts, to.initParts(from.parts.size())));
   if (from.alternatives.empty()) return {};
   auto alternatives = to.initAlternatives(from.alternatives.size());
   for (unsigned i = 0; i < alternatives.size(); ++i) {
@@ -368,13 +338,13 @@ Result<void> write(const Token& from, wire::Token::Builder to) {
 
 Result<void> read(wire::Finish::Reader from, Finish& to) {
   to.id = from.getId();
-  FACET_CHECK(read_enum(from.getReason(), FinishReason::kCancelled, "a finish reason", to.reason));
+  FACET_CHECK(read_enum(from.getReason(), FinishReason::kToolCalls, "a finish reason", to.reason));
   FACET_CHECK(read_text(from.getText(), kMaxTokenTextBytes, "a finish's text", to.text));
   auto usage = from.getUsage();
   to.usage = {usage.getPromptTokens(), usage.getGeneratedTokens()};
   auto timings = from.getTimings();
   to.timings = {timings.getQueued(), timings.getPrompt(), timings.getGenerate()};
-  return {};
+  return read(from.getParts(), to.parts);
 }
 
 Result<void> write(const Finish& from, wire::Finish::Builder to) {
@@ -389,7 +359,8 @@ Result<void> write(const Finish& from, wire::Finish::Builder to) {
   timings.setQueued(from.timings.queued);
   timings.setPrompt(from.timings.prompt);
   timings.setGenerate(from.timings.generate);
-  return {};
+  FACET_CHECK(check_count(from.parts.size(), kMaxParts, "parts of an answer"));
+  return from.parts.empty() ? Result<void>() : write(from.parts, to.initParts(from.parts.size()));
 }
 
 Result<void> read(wire::Status::Reader from, Status& to) {

@@ -12,6 +12,9 @@
 # `failed`. The client grants credit: with none left the sequence is paused, other requests go on. `cancel` is answered by the
 # request's `finish` (reason cancelled), unless that was on its way already.
 #
+# Chat: a prompt may be a `chat`, if the daemon's `hello` has the feature "chat". The daemon writes it in the format of the model and reads
+# the answer: its visible text comes in `text`, what else the model said in `parts`.
+#
 # Bounds: the daemon's `hello` names its limits. A message over the size, nesting or pointer limits, or one that does not
 # decode, ends the connection with `failed` for request 0. An enum value or union member unknown to the reader is `unsupported`.
 
@@ -30,6 +33,7 @@ enum FinishReason {
   stop @0;       # an end token, or a stop string
   length @1;     # maxTokens or the context is full
   cancelled @2;  # by the client
+  toolCalls @3;  # an end token after tool calls: the model waits for what they give. Of a chat alone
 }
 
 enum ModelState {
@@ -81,6 +85,14 @@ struct Limits {
   stopStrings @3 :UInt32;
   logitBiases @4 :UInt32;
   logprobs @5 :UInt32;
+  # 0 without the feature "chat":
+  chatMessages @6 :UInt32;
+  contentParts @7 :UInt32;    # of a message
+  toolCalls @8 :UInt32;       # of a message
+  argumentsBytes @9 :UInt32;  # of one tool call
+  tools @10 :UInt32;
+  toolsBytes @11 :UInt32;     # of all declarations
+  jsonNesting @12 :UInt32;    # objects and arrays inside each other, in declarations and arguments
 }
 
 struct ListModels {
@@ -131,14 +143,53 @@ struct Generate {
   prompt :union {
     text @2 :Text;             # tokenised by the daemon, after <bos> if the model wants one
     ids @3 :List(UInt32);      # taken as they are
+    chat @11 :Chat;
   }
   parseSpecial @4 :Bool;       # of a text prompt: control tokens written in it are control tokens
   maxTokens @5 :UInt32;        # 0: until the context is full
-  stop @6 :List(Text);         # the answer ends before the first of them
+  stop @6 :List(Text);         # the answer ends before the first of them. Of a chat: looked for in the visible text alone
   ignoreEnd @7 :Bool;          # go on after end tokens
   sampling @8 :Sampling;
   priority @9 :Priority = standard;
   credit @10 :UInt32;          # tokens granted at once; 0: without bound
+}
+
+enum Role {
+  system @0;
+  developer @1;  # a system message under the name that some APIs give it
+  user @2;
+  assistant @3;
+  tool @4;       # what a tool call gave
+}
+
+# A conversation, oldest message first. No text in it can become a control token of the model.
+struct Chat {
+  messages @0 :List(Message);
+  tools @1 :List(Text);        # each a declaration as a JSON object: {"type":"function","function":{"name":...,"parameters":...}}
+  thinking @2 :Bool;           # the model may think before it answers
+  addGenerationPrompt @3 :Bool = true;  # open the model's turn. false: the last message ends as any other does
+}
+
+struct Message {
+  role @0 :Role;
+  content @1 :List(ContentPart);
+  thought @2 :Text;            # of an assistant's message: what it thought. The format says which are kept
+  toolCalls @3 :List(ToolCall);  # of an assistant's message
+  toolCallId @4 :Text;         # of a tool's message: the call that it answers
+  toolName @5 :Text;           # of a tool's message: the tool's name; may be empty if toolCallId names an earlier call
+}
+
+struct ContentPart {
+  union {
+    text @0 :Text;
+    reserved @1 :Void;         # never sent: with it, kinds that come later are unknown members and not empty texts
+  }
+}
+
+struct ToolCall {
+  id @0 :Text;                 # a name for the call inside its conversation; the daemon gives one to each that the model makes
+  name @1 :Text;
+  arguments @2 :Text;          # a JSON object
 }
 
 struct Cancel {
@@ -159,8 +210,18 @@ struct Logprob {
   logprob @1 :Float32;         # natural logarithm, of the model's unmodified distribution
 }
 
+# Of an answer to a chat: what is no visible text. An answer's texts and parts in their order, an event's text before its parts, are
+# all that the model said.
+struct Part {
+  union {
+    thought @0 :Text;          # a piece of what the model thinks
+    toolCall @1 :ToolCall;     # a whole call
+    malformedCall @2 :Text;    # what stands where a call should and is none, as the model wrote it
+  }
+}
+
 # One generated token. Text comes in whole characters: it may be empty, and the text of a character that spans tokens comes
-# with its last one. Text that may begin a stop string is held back until that is decided.
+# with its last one. Text that may begin a stop string is held back until that is decided, and a tool call until it is whole.
 struct Token {
   id @0 :UInt64;
   sequence @1 :UInt32;
@@ -168,6 +229,7 @@ struct Token {
   text @3 :Text;
   logprob @4 :Float32;         # with reportLogprobs
   alternatives @5 :List(Logprob);
+  parts @6 :List(Part);
 }
 
 struct Finish {
@@ -176,6 +238,7 @@ struct Finish {
   text @2 :Text;               # what was still held back
   usage @3 :Usage;
   timings @4 :Timings;
+  parts @5 :List(Part);
 }
 
 struct Usage {

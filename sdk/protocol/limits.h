@@ -10,7 +10,7 @@ namespace facet::protocol {
 // A whole message with its frame. Prompts are bounded by it alone.
 constexpr size_t kMaxMessageBytes = 4 << 20;
 constexpr size_t kMaxSegments = 64;
-// Pointers between the root and the deepest value; the schema uses six.
+// Pointers between the root and the deepest value; the schema uses eight.
 constexpr int kMaxNesting = 16;
 
 // Names of apps, models, families, backends, servers, features.
@@ -24,6 +24,19 @@ constexpr size_t kMaxStopStrings = 64;
 constexpr size_t kMaxStopBytes = 1024;
 constexpr size_t kMaxLogitBiases = 1024;
 constexpr size_t kMaxLogprobs = 64;
+
+// A chat. The texts of its messages are bounded by the message alone.
+constexpr size_t kMaxChatMessages = 4096;
+constexpr size_t kMaxContentParts = 256;          // of a message
+constexpr size_t kMaxToolCalls = 128;             // of a message, or of an event of an answer
+constexpr size_t kMaxArgumentsBytes = 256 << 10;  // of one call, also a malformed one
+constexpr size_t kMaxTools = 256;
+constexpr size_t kMaxToolsBytes = 1 << 20;  // of all declarations
+// Objects and arrays inside each other, in declarations and arguments. The codec does not read JSON: the
+// engine refuses what is deeper.
+constexpr size_t kMaxJsonNesting = 64;
+// Of one event. A thought's text is bounded as kMaxTokenTextBytes.
+constexpr size_t kMaxParts = 256;
 
 constexpr size_t kMaxFeatures = 64;
 constexpr size_t kMaxModels = 1024;

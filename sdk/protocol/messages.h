@@ -16,16 +16,20 @@
 namespace facet::protocol {
 
 constexpr uint32_t kVersion = 1;
+// ServerHello::features: the daemon takes a chat as a prompt.
+constexpr char kFeatureChat[] = "chat";
 
 using RequestId = uint64_t;
 
 enum class Priority : uint16_t { kInteractive = 0, kStandard = 1, kBackground = 2 };
-enum class FinishReason : uint16_t { kStop = 0, kLength = 1, kCancelled = 2 };
+enum class FinishReason : uint16_t { kStop = 0, kLength = 1, kCancelled = 2, kToolCalls = 3 };
+enum class Role : uint16_t { kSystem = 0, kDeveloper = 1, kUser = 2, kAssistant = 3, kTool = 4 };
 enum class ModelState : uint16_t { kUnloaded = 0, kLoading = 1, kLoaded = 2, kFailed = 3 };
 
 // "interactive", "standard", "background" and so on, as they stand in JSON and in flags.
 const char* name_of(Priority priority);
 const char* name_of(FinishReason reason);
+const char* name_of(Role role);
 const char* name_of(ModelState state);
 
 // ---- from the client
@@ -57,10 +61,46 @@ struct Sampling {
 
 using TokenIds = std::vector<uint32_t>;
 
+struct ToolCall {
+  std::string id;
+  std::string name;
+  std::string arguments;  // JSON
+
+  bool operator==(const ToolCall&) const = default;
+};
+
+struct ContentPart {
+  std::string text;
+
+  bool operator==(const ContentPart&) const = default;
+};
+
+struct Message {
+  Role role = Role::kUser;
+  std::vector<ContentPart> content = {};
+  std::string thought = {};
+  std::vector<ToolCall> tool_calls = {};
+  std::string tool_call_id = {};
+  std::string tool_name = {};
+
+  bool operator==(const Message&) const = default;
+};
+
+struct Chat {
+  std::vector<Message> messages;
+  std::vector<std::string> tools;  // JSON
+  bool thinking = false;
+  bool add_generation_prompt = true;
+
+  bool operator==(const Chat&) const = default;
+};
+
+using Prompt = std::variant<std::string, TokenIds, Chat>;
+
 struct Generate {
   RequestId id = 0;
   std::string model;
-  std::variant<std::string, TokenIds> prompt;
+  Prompt prompt;
   bool parse_special = false;
   uint32_t max_tokens = 0;
   std::vector<std::string> stop;
@@ -94,6 +134,15 @@ struct Limits {
   uint32_t stop_strings = 0;
   uint32_t logit_biases = 0;
   uint32_t logprobs = 0;
+  uint32_t chat_messages = 0;
+  uint32_t content_parts = 0;
+  uint32_t tool_calls = 0;
+  uint32_t arguments_bytes = 0;
+  uint32_t tools = 0;
+  uint32_t tools_bytes = 0;
+  uint32_t json_nesting = 0;
+
+  bool operator==(const Limits&) const = default;
 };
 
 struct ServerHello {
@@ -125,6 +174,20 @@ struct Logprob {
   float logprob = 0;
 };
 
+struct Thought {
+  std::string text;
+
+  bool operator==(const Thought&) const = default;
+};
+
+struct MalformedCall {
+  std::string text;
+
+  bool operator==(const MalformedCall&) const = default;
+};
+
+using Part = std::variant<Thought, ToolCall, MalformedCall>;
+
 struct Token {
   RequestId id = 0;
   uint32_t sequence = 0;
@@ -132,6 +195,7 @@ struct Token {
   std::string text;
   float logprob = 0;
   std::vector<Logprob> alternatives;
+  std::vector<Part> parts = {};
 };
 
 struct Usage {
@@ -152,6 +216,7 @@ struct Finish {
   std::string text;
   Usage usage;
   Timings timings;
+  std::vector<Part> parts = {};
 };
 
 struct RequestStatus {

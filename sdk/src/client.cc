@@ -105,6 +105,7 @@ class Client::Impl::Generation {
 
   void deliver(const Token& token) {
     answer_.text += token.text;
+    for (const Part& part : token.parts) add(part);
     if (token.id != Token::kNoId) answer_.ids.push_back(token.id);
     if (!refused_ && !on_token_(token)) {
       refused_ = true;
@@ -112,12 +113,27 @@ class Client::Impl::Generation {
     }
   }
 
+  void add(const Part& part) {
+    switch (part.kind) {
+      case Part::Kind::thought:
+        answer_.thought += part.text;
+        break;
+      case Part::Kind::tool_call:
+        answer_.tool_calls.push_back(part.call);
+        break;
+      case Part::Kind::malformed_call:
+        answer_.malformed_calls.push_back(part.text);
+        break;
+    }
+  }
+
   Completion finished(protocol::Finish&& finish) {
     open_ = false;
-    if (!finish.text.empty()) {
+    if (!finish.text.empty() || !finish.parts.empty()) {
       Token rest;
       rest.sequence = static_cast<uint32_t>(answer_.ids.size());
       rest.text = std::move(finish.text);
+      rest.parts = from_protocol(std::move(finish.parts));
       cancelled_ = true;  // there is nothing left to cancel
       deliver(rest);
     }
@@ -144,6 +160,11 @@ Result<Completion> Client::Impl::generate(const GenerateRequest& request, const 
     Completion nothing;
     nothing.reason = FinishReason::cancelled;
     return nothing;
+  }
+  const auto& features = connection_->hello().features;
+  if (std::holds_alternative<Chat>(request.prompt) &&
+      std::find(features.begin(), features.end(), protocol::kFeatureChat) == features.end()) {
+    return Error{FACET_UNSUPPORTED, "the daemon (" + connection_->hello().server + ") takes no chats"};
   }
   Generation generation(*this, on_token);
   if (auto started = generation.start(request); !started.ok())
@@ -185,6 +206,17 @@ Result<Status> Client::status() {
   auto answer = ask<protocol::GetStatus, protocol::Status>(impl_->connection());
   if (!answer.ok()) return from_protocol(std::move(answer).error());
   return from_protocol(*std::move(answer));
+}
+
+Message message_of(const Completion& answer) {
+  return {.role = Role::assistant,
+          .content = answer.text,
+          .thought = answer.thought,
+          .tool_calls = answer.tool_calls};
+}
+
+const std::vector<std::string>& Client::features() const {
+  return impl_->connection().hello().features;
 }
 
 const std::string& Client::server() const {

@@ -8,9 +8,52 @@ protocol::Priority to_protocol(Priority priority) {
   return static_cast<protocol::Priority>(priority);
 }
 static_assert(static_cast<int>(Priority::background) == static_cast<int>(protocol::Priority::kBackground));
-static_assert(static_cast<int>(FinishReason::cancelled) ==
-              static_cast<int>(protocol::FinishReason::kCancelled));
+static_assert(static_cast<int>(FinishReason::tool_calls) ==
+              static_cast<int>(protocol::FinishReason::kToolCalls));
+static_assert(static_cast<int>(Role::tool) == static_cast<int>(protocol::Role::kTool));
 static_assert(static_cast<int>(ModelState::failed) == static_cast<int>(protocol::ModelState::kFailed));
+
+protocol::Message to_protocol(const Message& message) {
+  protocol::Message to;
+  to.role = static_cast<protocol::Role>(message.role);
+  if (auto* text = std::get_if<std::string>(&message.content)) {
+    if (!text->empty()) to.content.push_back({*text});
+  } else {
+    for (const auto& part : std::get<std::vector<ContentPart>>(message.content)) {
+      to.content.push_back({part.text});
+    }
+  }
+  to.thought = message.thought;
+  for (const ToolCall& call : message.tool_calls)
+    to.tool_calls.push_back({call.id, call.name, call.arguments});
+  to.tool_call_id = message.tool_call_id;
+  to.tool_name = message.tool_name;
+  return to;
+}
+
+protocol::Prompt to_protocol(const std::variant<std::string, TokenIds, Chat>& prompt) {
+  if (auto* text = std::get_if<std::string>(&prompt)) return *text;
+  if (auto* ids = std::get_if<TokenIds>(&prompt)) return *ids;
+  const Chat& from = std::get<Chat>(prompt);
+  protocol::Chat to;
+  for (const Message& message : from.messages) to.messages.push_back(to_protocol(message));
+  to.tools = from.tools;
+  to.thinking = from.thinking;
+  to.add_generation_prompt = from.add_generation_prompt;
+  return to;
+}
+
+Part from_protocol(protocol::Part&& part) {
+  if (auto* thought = std::get_if<protocol::Thought>(&part)) {
+    return {.kind = Part::Kind::thought, .text = std::move(thought->text)};
+  }
+  if (auto* malformed = std::get_if<protocol::MalformedCall>(&part)) {
+    return {.kind = Part::Kind::malformed_call, .text = std::move(malformed->text)};
+  }
+  auto& call = std::get<protocol::ToolCall>(part);
+  return {.kind = Part::Kind::tool_call,
+          .call = {std::move(call.id), std::move(call.name), std::move(call.arguments)}};
+}
 
 RequestStatus from_protocol(protocol::RequestStatus&& request) {
   return {.app = std::move(request.app),
@@ -31,6 +74,10 @@ const char* name_of(FinishReason reason) {
   return protocol::name_of(static_cast<protocol::FinishReason>(reason));
 }
 
+const char* name_of(Role role) {
+  return protocol::name_of(static_cast<protocol::Role>(role));
+}
+
 const char* name_of(ModelState state) {
   return protocol::name_of(static_cast<protocol::ModelState>(state));
 }
@@ -38,7 +85,7 @@ const char* name_of(ModelState state) {
 protocol::Generate to_protocol(const GenerateRequest& request) {
   protocol::Generate to;
   to.model = request.model;
-  to.prompt = request.prompt;
+  to.prompt = to_protocol(request.prompt);
   to.parse_special = request.parse_special;
   to.max_tokens = request.max_tokens;
   to.stop = request.stop;
@@ -66,8 +113,16 @@ Token from_protocol(protocol::Token&& token) {
            .id = token.token,
            .text = std::move(token.text),
            .logprob = token.logprob,
-           .alternatives = {}};
+           .alternatives = {},
+           .parts = from_protocol(std::move(token.parts))};
   for (const protocol::Logprob& one : token.alternatives) to.alternatives.push_back({one.token, one.logprob});
+  return to;
+}
+
+std::vector<Part> from_protocol(std::vector<protocol::Part>&& parts) {
+  std::vector<Part> to;
+  to.reserve(parts.size());
+  for (auto& part : parts) to.push_back(from_protocol(std::move(part)));
   return to;
 }
 

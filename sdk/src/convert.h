@@ -11,6 +11,7 @@ namespace facet::client {
 protocol::Generate to_protocol(const GenerateRequest& request);
 
 Token from_protocol(protocol::Token&& token);
+std::vector<Part> from_protocol(std::vector<protocol::Part>&& parts);
 Model from_protocol(protocol::Model&& model);
 Status from_protocol(protocol::Status&& status);
 FinishReason from_protocol(protocol::FinishReason reason);

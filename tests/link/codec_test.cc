@@ -66,6 +66,25 @@ TEST_CASE("link codec: what the broker says comes through whole") {
   CHECK(start.request.credit == 64);
 }
 
+TEST_CASE("link codec: a chat and the parts of its answer come through whole") {
+  Start start = full_start();
+  protocol::Chat chat;
+  chat.messages = {{.content = {{"Größe"}}},
+                   {.role = protocol::Role::kAssistant, .tool_calls = {{"call_0", "get", "{}"}}}};
+  chat.tools = {"{}"};
+  chat.thinking = true;
+  start.request.prompt = chat;
+  CHECK(std::get<protocol::Chat>(through_engine(start).request.prompt) == chat);
+
+  const std::vector<protocol::Part> parts = {
+      protocol::Thought{"hm"}, protocol::ToolCall{"call_0", "get", "{}"}, protocol::MalformedCall{"call:"}};
+  CHECK(through_broker(protocol::Token{5, 2, 99, "é", -0.5f, {}, parts}).parts == parts);
+  const auto finish =
+      through_broker(protocol::Finish{5, protocol::FinishReason::kToolCalls, "", {}, {}, parts});
+  CHECK(finish.parts == parts);
+  CHECK(finish.reason == protocol::FinishReason::kToolCalls);
+}
+
 TEST_CASE("link codec: what the engine says comes through whole") {
   const auto hello = through_broker(EngineHello{3, "facet-engine 1", "reference", "scalar"});
   CHECK(hello.version == 3);

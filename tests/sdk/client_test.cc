@@ -81,6 +81,98 @@ TEST_CASE("client: tokens come to the callback, the whole answer at the end") {
   CHECK(asked.credit == 64);
 }
 
+TEST_CASE("client: a chat goes out whole, and its answer comes back by kind") {
+  protocol::Generate asked;
+  {
+    FakeDaemon daemon([&](Peer& peer) {
+      peer.greet();
+      asked = *peer.next_of<protocol::Generate>();
+      auto token = [&](uint32_t n, std::string text, std::vector<protocol::Part> parts) {
+        peer.send(protocol::Token{.id = asked.id,
+                                  .sequence = n,
+                                  .token = n,
+                                  .text = std::move(text),
+                                  .alternatives = {},
+                                  .parts = std::move(parts)});
+      };
+      token(0, "", {protocol::Thought{"let me "}});
+      token(1, "", {protocol::Thought{"see"}});
+      token(2, "Wait: ", {});
+      token(
+          3, "I ask.",
+          {protocol::ToolCall{"call_0", "get", "{\"city\":\"Oslo\"}"}, protocol::MalformedCall{"call:get{"}});
+      peer.send(protocol::Finish{
+          asked.id, protocol::FinishReason::kToolCalls, "", {3, 4}, {}, {protocol::MalformedCall{"call:"}}});
+    });
+    Client client = connected(daemon);
+    CHECK(client.features() == std::vector<std::string>{"chat"});
+    using facet::client::Part;
+    using facet::client::Role;
+    const facet::client::Chat chat = {
+        .messages = {{.role = Role::system, .content = "Be terse."},
+                     {.content = std::vector<facet::client::ContentPart>{{"a"}, {"b"}}},
+                     {.role = Role::assistant,
+                      .thought = "hm",
+                      .tool_calls = {{.id = "c", .name = "get", .arguments = "{}"}}},
+                     {.role = Role::tool, .content = "3", .tool_call_id = "c", .tool_name = "get"}},
+        .tools = {"{}"},
+        .thinking = true,
+        .add_generation_prompt = false};
+    std::vector<Part> parts;
+    std::string text;
+    auto answer = client.generate({.prompt = chat}, [&](const Token& token) {
+      text += token.text;
+      parts.insert(parts.end(), token.parts.begin(), token.parts.end());
+    });
+    REQUIRE(answer.ok());
+    CHECK(text == "Wait: I ask.");
+    REQUIRE(parts.size() == 5);
+    CHECK(parts[0].kind == Part::Kind::thought);
+    CHECK(parts[2].kind == Part::Kind::tool_call);
+    CHECK(parts[3].kind == Part::Kind::malformed_call);
+    CHECK(answer->text == text);
+    CHECK(answer->thought == "let me see");
+    REQUIRE(answer->tool_calls.size() == 1);
+    CHECK(answer->tool_calls[0].id == "call_0");
+    CHECK(answer->tool_calls[0].name == "get");
+    CHECK(answer->tool_calls[0].arguments == "{\"city\":\"Oslo\"}");
+    CHECK(answer->malformed_calls == std::vector<std::string>{"call:get{", "call:"});
+    CHECK(answer->reason == FinishReason::tool_calls);
+    CHECK(answer->ids.size() == 4);
+    const auto next = message_of(*answer);
+    CHECK(next.role == Role::assistant);
+    CHECK(std::get<std::string>(next.content) == text);
+    CHECK(next.thought == "let me see");
+    CHECK(next.tool_calls.size() == 1);
+  }
+  protocol::Chat expected;
+  expected.messages = {
+      {.role = protocol::Role::kSystem, .content = {{"Be terse."}}},
+      {.content = {{"a"}, {"b"}}},
+      {.role = protocol::Role::kAssistant, .thought = "hm", .tool_calls = {{"c", "get", "{}"}}},
+      {.role = protocol::Role::kTool, .content = {{"3"}}, .tool_call_id = "c", .tool_name = "get"}};
+  expected.tools = {"{}"};
+  expected.thinking = true;
+  expected.add_generation_prompt = false;
+  CHECK(std::get<protocol::Chat>(asked.prompt) == expected);
+}
+
+TEST_CASE("client: a chat is not sent to a daemon that takes none") {
+  bool sent = false;
+  {
+    FakeDaemon daemon([&](Peer& peer) {
+      peer.greet({});
+      sent = peer.next_of<protocol::Generate>().has_value();
+    });
+    Client client = connected(daemon);
+    auto answer = client.generate({.prompt = facet::client::Chat{.messages = {{.content = "Hi"}}}});
+    REQUIRE_FALSE(answer.ok());
+    CHECK(answer.error().code == FACET_UNSUPPORTED);
+    CHECK(answer.error().message.find("fake 1.0") != std::string::npos);
+  }
+  CHECK_FALSE(sent);
+}
+
 TEST_CASE("client: models and status") {
   FakeDaemon daemon([](Peer& peer) {
     peer.greet();

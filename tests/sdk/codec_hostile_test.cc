@@ -200,6 +200,28 @@ TEST_CASE("hostile bytes: lists over a bound are refused by name") {
   CHECK(refusal_by_daemon(built<wire::ClientMessage>([](auto root) {
           root.initGenerate().initSampling().setLogprobs(kMaxLogprobs + 1);
         })) == FACET_TOO_LARGE);
+  CHECK(refusal_by_daemon(built<wire::ClientMessage>([](auto root) {
+          root.initGenerate().initPrompt().initChat().initMessages(kMaxChatMessages + 1);
+        })) == FACET_TOO_LARGE);
+  CHECK(refusal_by_daemon(built<wire::ClientMessage>([](auto root) {
+          root.initGenerate().initPrompt().initChat().initMessages(1)[0].initContent(kMaxContentParts + 1);
+        })) == FACET_TOO_LARGE);
+  CHECK(refusal_by_daemon(built<wire::ClientMessage>([](auto root) {
+          root.initGenerate().initPrompt().initChat().initMessages(1)[0].initToolCalls(kMaxToolCalls + 1);
+        })) == FACET_TOO_LARGE);
+  CHECK(refusal_by_daemon(built<wire::ClientMessage>([](auto root) {
+          auto call = root.initGenerate().initPrompt().initChat().initMessages(1)[0].initToolCalls(1)[0];
+          call.setArguments(std::string(kMaxArgumentsBytes + 1, ' ').c_str());
+        })) == FACET_TOO_LARGE);
+  CHECK(refusal_by_daemon(built<wire::ClientMessage>([](auto root) {
+          root.initGenerate().initPrompt().initChat().initTools(kMaxTools + 1);
+        })) == FACET_TOO_LARGE);
+  CHECK(refusal_by_daemon(built<wire::ClientMessage>([](auto root) {
+          auto tools = root.initGenerate().initPrompt().initChat().initTools(2);
+          for (int i = 0; i < 2; ++i) tools.set(i, std::string(kMaxToolsBytes / 2 + 1, ' ').c_str());
+        })) == FACET_TOO_LARGE);
+  CHECK(refusal_by_client(built<wire::ServerMessage>(
+            [](auto root) { root.initToken().initParts(kMaxParts + 1); })) == FACET_TOO_LARGE);
   CHECK(refusal_by_client(built<wire::ServerMessage>(
             [](auto root) { root.initToken().initAlternatives(kMaxLogprobs + 1); })) == FACET_TOO_LARGE);
   CHECK(refusal_by_client(built<wire::ServerMessage>(
@@ -211,7 +233,14 @@ TEST_CASE("hostile bytes: members that we do not know are unsupported, texts tha
           root.initGenerate().setPriority(static_cast<wire::Priority>(9));
         })) == FACET_UNSUPPORTED);
   CHECK(refusal_by_client(built<wire::ServerMessage>([](auto root) {
-          root.initFinish().setReason(static_cast<wire::FinishReason>(3));
+          root.initFinish().setReason(static_cast<wire::FinishReason>(4));
+        })) == FACET_UNSUPPORTED);
+  CHECK(refusal_by_daemon(built<wire::ClientMessage>([](auto root) {
+          auto message = root.initGenerate().initPrompt().initChat().initMessages(1)[0];
+          message.setRole(static_cast<wire::Role>(5));
+        })) == FACET_UNSUPPORTED);
+  CHECK(refusal_by_daemon(built<wire::ClientMessage>([](auto root) {
+          root.initGenerate().initPrompt().initChat().initMessages(1)[0].initContent(1)[0].setReserved();
         })) == FACET_UNSUPPORTED);
   CHECK(refusal_by_daemon(frame_of({struct_pointer(0, 1, 1), 77, 0})) == FACET_UNSUPPORTED);
   CHECK(refusal_by_client(frame_of({struct_pointer(0, 1, 1), 77, 0})) == FACET_UNSUPPORTED);

@@ -99,6 +99,23 @@ TEST_CASE("codec: a request comes through whole") {
   CHECK(through_client(Credit{10, 32}).tokens == 32);
 }
 
+TEST_CASE("codec: a chat comes through whole") {
+  Generate sent;
+  sent.prompt = sample_chat();
+  CHECK(through_client(sent).prompt == sent.prompt);
+  sent.prompt = Chat();
+  CHECK(through_client(sent).prompt == sent.prompt);
+}
+
+TEST_CASE("codec: limits and features come through whole") {
+  ServerHello sent;
+  sent.features = {kFeatureChat};
+  sent.limits = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};
+  const ServerHello got = through_server(sent);
+  CHECK(got.features == sent.features);
+  CHECK(got.limits == sent.limits);
+}
+
 TEST_CASE("codec: answers come through whole") {
   const Token token = through_server(sample_token());
   CHECK(token.id == 7);
@@ -109,12 +126,15 @@ TEST_CASE("codec: answers come through whole") {
   REQUIRE(token.alternatives.size() == 2);
   CHECK(token.alternatives[1].token == 10);
   CHECK(token.alternatives[1].logprob == -2.0f);
+  CHECK(token.parts == sample_token().parts);
 
-  const Finish finish = through_server(Finish{7, FinishReason::kCancelled, "rest", {10, 20}, {1, 2, 3}});
+  const Finish finish = through_server(
+      Finish{7, FinishReason::kCancelled, "rest", {10, 20}, {1, 2, 3}, {MalformedCall{"call:"}}});
   CHECK(finish.reason == FinishReason::kCancelled);
   CHECK(finish.text == "rest");
   CHECK(finish.usage.generated_tokens == 20);
   CHECK(finish.timings.prompt == 2);
+  CHECK(finish.parts == std::vector<Part>{MalformedCall{"call:"}});
 
   const Failed failed = through_server(Failed{7, FACET_ENGINE_LOST, "why"});
   CHECK(failed.code == FACET_ENGINE_LOST);
@@ -154,6 +174,54 @@ TEST_CASE("codec: what is over a bound is not encoded, what is at it is") {
   CHECK(changed([](Generate& r) { r.prompt = std::string(kMaxMessageBytes / 2, 'x'); }) == FACET_OK);
   CHECK(changed([](Generate& r) { r.prompt = "\xFF"; }) == FACET_INVALID_ARGUMENT);
   CHECK(changed([](Generate& r) { r.stop[0] = "\xC3"; }) == FACET_INVALID_ARGUMENT);
+}
+
+TEST_CASE("codec: a chat over a bound is not encoded, at it it is") {
+  const Message full = {.role = Role::kAssistant,
+                        .content = std::vector<ContentPart>(kMaxContentParts),
+                        .tool_calls = std::vector<ToolCall>(kMaxToolCalls)};
+  Chat chat;
+  chat.messages.resize(kMaxChatMessages);
+  chat.messages[0] = full;
+  chat.messages[1].tool_calls = {
+      {std::string(kMaxNameBytes, 'i'), "n", std::string(kMaxArgumentsBytes, ' ')}};
+  chat.tools.resize(kMaxTools);
+  chat.tools[1] = std::string(kMaxToolsBytes, ' ');
+  auto changed = [&](auto change) {
+    Generate request;
+    Chat other = chat;
+    change(other);
+    request.prompt = std::move(other);
+    return refusal_of(request);
+  };
+  CHECK(changed([](Chat&) {}) == FACET_OK);
+  CHECK(changed([](Chat& c) { c.messages.emplace_back(); }) == FACET_TOO_LARGE);
+  CHECK(changed([](Chat& c) { c.messages[0].content.emplace_back(); }) == FACET_TOO_LARGE);
+  CHECK(changed([](Chat& c) { c.messages[0].tool_calls.emplace_back(); }) == FACET_TOO_LARGE);
+  CHECK(changed([](Chat& c) { c.messages[1].tool_calls[0].arguments += " "; }) == FACET_TOO_LARGE);
+  CHECK(changed([](Chat& c) { c.messages[1].tool_calls[0].id += "x"; }) == FACET_TOO_LARGE);
+  CHECK(changed([](Chat& c) { c.tools.emplace_back(); }) == FACET_TOO_LARGE);
+  CHECK(changed([](Chat& c) { c.tools[0] = " "; }) == FACET_TOO_LARGE);  // of all together
+  CHECK(changed([](Chat& c) { c.messages[2].content = {{std::string(kMaxMessageBytes, 'x')}}; }) ==
+        FACET_TOO_LARGE);
+  for (auto field : {+[](Chat& c) -> std::string& { return c.messages[0].content[0].text; },
+                     +[](Chat& c) -> std::string& { return c.messages[0].thought; },
+                     +[](Chat& c) -> std::string& { return c.messages[0].tool_call_id; },
+                     +[](Chat& c) -> std::string& { return c.messages[0].tool_name; },
+                     +[](Chat& c) -> std::string& { return c.messages[0].tool_calls[0].id; },
+                     +[](Chat& c) -> std::string& { return c.messages[0].tool_calls[0].name; },
+                     +[](Chat& c) -> std::string& { return c.messages[0].tool_calls[0].arguments; },
+                     +[](Chat& c) -> std::string& { return c.tools[1]; }}) {
+    CHECK(changed([&](Chat& c) { field(c) = "\xC3"; }) == FACET_INVALID_ARGUMENT);
+  }
+  Bytes bytes;
+  Token token;
+  token.parts.resize(kMaxParts);
+  CHECK(encode(ServerMessage(token), bytes).ok());
+  token.parts.emplace_back();
+  CHECK(encode(ServerMessage(token), bytes).error().code == FACET_TOO_LARGE);
+  token.parts = {Thought{std::string(kMaxTokenTextBytes + 1, 'x')}};
+  CHECK(encode(ServerMessage(token), bytes).error().code == FACET_TOO_LARGE);
 }
 
 TEST_CASE("codec: sentences for people are cut and repaired") {

@@ -33,13 +33,31 @@ inline Generate sample_generate() {
   return generate;
 }
 
+inline Chat sample_chat() {
+  Chat chat;
+  chat.messages = {{.role = Role::kSystem, .content = {{"Be terse."}}},
+                   {.role = Role::kUser, .content = {{"Größe "}, {"漢字 🙂"}}},
+                   {.role = Role::kAssistant,
+                    .content = {},
+                    .thought = "a tool",
+                    .tool_calls = {{"call_0", "get", R"({"city":"Oslo"})"}, {"call_1", "now", "{}"}}},
+                   {.role = Role::kTool, .content = {{"3"}}, .tool_call_id = "call_0", .tool_name = "get"}};
+  chat.tools = {R"({"type":"function","function":{"name":"get"}})", "{}"};
+  chat.thinking = true;
+  chat.add_generation_prompt = false;
+  return chat;
+}
+
 inline std::vector<ClientMessage> client_samples() {
   Generate of_ids = sample_generate();
   of_ids.prompt = TokenIds{2, 651, 262143};
+  Generate of_chat = sample_generate();
+  of_chat.prompt = sample_chat();
   return {ClientHello{1, 3, "tester"},
           ListModels{8},
           sample_generate(),
           of_ids,
+          of_chat,
           Cancel{9},
           Credit{10, 32},
           GetStatus{11}};
@@ -51,21 +69,22 @@ inline Token sample_token() {
           .token = 651,
           .text = " Größe",
           .logprob = -0.5f,
-          .alternatives = {{9, -1.0f}, {10, -2.0f}}};
+          .alternatives = {{9, -1.0f}, {10, -2.0f}},
+          .parts = {Thought{"Größe"}, ToolCall{"call_0", "get", "{}"}, MalformedCall{"call:get{"}}};
 }
 
 inline std::vector<ServerMessage> server_samples() {
   ServerHello hello;
   hello.server = "facetd 0.1.0";
   hello.features = {"a", "b"};
-  hello.limits = {1, 2, 3, 4, 5, 6};
+  hello.limits = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};
   Model model{"m", ModelState::kLoaded, 1ull << 40, "gemma3", 8192, 262144, "onednn", "x86-64 avx2", "why"};
   Model other;
   other.name = "other";
   Status status{12, "facetd 0.1.0", 99, "running", 2, 3, 4, 5, {}, 6, 7, "onednn"};
   status.requests = {{"app", "m", Priority::kInteractive, true, 8, 9}};
   return {hello,          Models{8, {model, other}},
-          sample_token(), Finish{7, FinishReason::kLength, "rest", {10, 20}, {1, 2, 3}},
+          sample_token(), Finish{7, FinishReason::kToolCalls, "rest", {10, 20}, {1, 2, 3}, {Thought{"x"}}},
           status,         Failed{7, FACET_ENGINE_LOST, "the engine ended"}};
 }
 

@@ -11,6 +11,14 @@
 //   if (!client) ...  // client.error().message
 //   auto answer = client->generate({.prompt = "Once upon a time"},
 //                                  [](const facet::client::Token& token) { std::cout << token.text; });
+//
+// A *chat* is a conversation as the prompt: the daemon writes it in the format of its model, and reads what
+// the model says. The visible text of an answer comes as Token::text; thoughts, tool calls and what only
+// looked like a tool call come as Token::parts.
+//
+//   facet::client::Chat chat{.messages = {{.content = "What is 17 * 23?"}}, .thinking = true};
+//   auto answer = client->generate({.prompt = chat});
+//   if (answer) chat.messages.push_back(facet::client::message_of(*answer));  // and so on
 #pragma once
 
 #include <facet/status.h>
@@ -68,16 +76,21 @@ class [[nodiscard]] Result {
 enum class Priority { interactive, standard, background };
 
 enum class FinishReason {
-  stop,       // an end token or a stop string
-  length,     // max_tokens, or the context is full
-  cancelled,  // by the caller
+  stop,        // an end token or a stop string
+  length,      // max_tokens, or the context is full
+  cancelled,   // by the caller
+  tool_calls,  // of a chat: the model ended its turn and waits for what its tool calls give
 };
+
+// Who speaks in a message of a chat. developer: a system message under the name that some APIs give it.
+enum class Role { system, developer, user, assistant, tool };
 
 enum class ModelState { unloaded, loading, loaded, failed };
 
 // "interactive", "stop", "loaded", ...
 FACET_CLIENT_API const char* name_of(Priority priority);
 FACET_CLIENT_API const char* name_of(FinishReason reason);
+FACET_CLIENT_API const char* name_of(Role role);
 FACET_CLIENT_API const char* name_of(ModelState state);
 
 struct LogitBias {
@@ -101,13 +114,47 @@ struct Sampling {
 
 using TokenIds = std::vector<uint32_t>;
 
+// The model asks that a tool is called.
+struct ToolCall {
+  std::string id;         // names the call inside its conversation; the daemon chooses those of an answer
+  std::string name;       // of the tool
+  std::string arguments;  // a JSON object
+};
+
+struct ContentPart {
+  std::string text;
+};
+
+// One message of a chat. Its texts are UTF-8; no text can become a control token of the model.
+struct Message {
+  Role role = Role::user;
+  std::variant<std::string, std::vector<ContentPart>> content = {};
+  // Of an assistant's message:
+  std::string thought = {};  // the model's format says which thoughts of earlier turns it is shown
+  std::vector<ToolCall> tool_calls = {};
+  // Of a tool's message, whose content is what the tool gave (text or JSON):
+  std::string tool_call_id = {};  // the call that it answers
+  std::string tool_name = {};     // may be empty if tool_call_id names an earlier call
+};
+
+struct Chat {
+  std::vector<Message> messages = {};  // the oldest first
+  // Each a declaration as JSON:
+  // {"type":"function","function":{"name":...,"description":...,"parameters":{...}}}
+  std::vector<std::string> tools = {};
+  bool thinking = false;              // the model may think before it answers
+  bool add_generation_prompt = true;  // open the model's turn
+};
+
 struct GenerateRequest {
-  std::string model = {};                           // empty: the daemon's default
-  std::variant<std::string, TokenIds> prompt = {};  // text in UTF-8, or token ids taken as they are
-  bool parse_special = false;          // control tokens written in a text prompt are control tokens
-  uint32_t max_tokens = 0;             // 0: until the context is full
-  std::vector<std::string> stop = {};  // the answer ends before the first of them
-  bool ignore_end = false;             // go on after end tokens
+  std::string model = {};  // empty: the daemon's default
+  // Text in UTF-8, token ids taken as they are, or a conversation.
+  std::variant<std::string, TokenIds, Chat> prompt = {};
+  bool parse_special = false;  // control tokens written in a text prompt are control tokens
+  uint32_t max_tokens = 0;     // 0: until the context is full
+  std::vector<std::string> stop =
+      {};                   // the answer ends before the first of them; of a chat: its visible text
+  bool ignore_end = false;  // go on after end tokens
   Sampling sampling = {};
   Priority priority = Priority::standard;
   bool report_logprobs = false;  // fill Token::logprob
@@ -119,15 +166,30 @@ struct Logprob {
   float logprob = 0;  // natural logarithm
 };
 
-// What a callback gets. The texts of all of them, one after the other, are the answer.
+// What an answer to a chat holds beside its visible text.
+struct Part {
+  enum class Kind {
+    thought,         // `text` is a piece of what the model thinks
+    tool_call,       // `call` is a whole call
+    malformed_call,  // `text` stands where a call should and is none, as the model wrote it
+  };
+
+  Kind kind = Kind::thought;
+  std::string text = {};
+  ToolCall call = {};
+};
+
+// What a callback gets. The texts of all of them, one after the other, are the answer. In the order of the
+// model's words `text` comes before `parts`.
 struct Token {
   static constexpr uint32_t kNoId = UINT32_MAX;
 
   uint32_t sequence = 0;  // 0, 1, 2, ...
-  uint32_t id = kNoId;    // kNoId: no token, but text that was held back (it might have begun a stop string)
+  uint32_t id = kNoId;    // kNoId: no token, but what was held back (it might have begun a stop string)
   std::string text;       // whole characters of UTF-8; may be empty
   float logprob = 0;
   std::vector<Logprob> alternatives;
+  std::vector<Part> parts = {};  // of a chat
 };
 
 struct Usage {
@@ -148,7 +210,14 @@ struct Completion {
   FinishReason reason = FinishReason::stop;
   Usage usage;
   Timings timings;
+  // Of a chat; `text` is its visible text:
+  std::string thought = {};
+  std::vector<ToolCall> tool_calls = {};
+  std::vector<std::string> malformed_calls = {};  // see Part::Kind
 };
+
+// The answer as the next message of its conversation: text, thought and tool calls.
+FACET_CLIENT_API Message message_of(const Completion& answer);
 
 struct Model {
   std::string name;
@@ -231,7 +300,8 @@ class FACET_CLIENT_API Client {
   ~Client();
 
   // Gives the whole answer, also when it was cancelled: by the callback, or by `stop` from any thread.
-  // If the callback throws, the request is cancelled and the exception passes on.
+  // If the callback throws, the request is cancelled and the exception passes on. unsupported: a chat, and
+  // the daemon is too old for it.
   Result<Completion> generate(const GenerateRequest& request, const OnToken& on_token = {},
                               std::stop_token stop = {});
   Result<std::vector<Model>> models();
@@ -239,6 +309,8 @@ class FACET_CLIENT_API Client {
 
   // The daemon's name and version, "facetd 0.1.0".
   const std::string& server() const;
+  // What the daemon can do beyond the minimum of its protocol version: "chat", ...
+  const std::vector<std::string>& features() const;
 
  private:
   class Impl;
