@@ -47,7 +47,7 @@ Device::~Device() {
 
 void Device::op_supported(const plugin::Description& description, uint32_t op) const {
   const uint32_t kind = description.ops[op].kind;
-  if (kind <= FACET_OP_SELECT) return;
+  if (kind <= FACET_OP_CONCAT) return;
   throw plugin::Failure(FACET_UNSUPPORTED, std::string("op ") + plugin::op_name(kind));
 }
 

@@ -17,6 +17,7 @@ Kernels avx2_float_kernels() {
   kernels.add = add<L>;
   kernels.mul = mul<L>;
   kernels.scale = scale<L>;
+  kernels.add_scaled = add_scaled<L>;
   kernels.soft_cap = soft_cap<L>;
   kernels.to_half = to_half<L>;
   return kernels;

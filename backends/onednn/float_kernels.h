@@ -43,6 +43,12 @@ void scale(const float* x, float factor, size_t n, float* out) {
 }
 
 template <typename L>
+void add_scaled(const float* x, float factor, size_t n, float* out) {
+  map<L>(
+      n, out, [&](auto a, auto b) { return L::fma(factor, a, b); }, x, out);
+}
+
+template <typename L>
 void soft_cap(const float* x, float cap, size_t n, float* out) {
   map<L>(
       n, out, [&](auto a) { return L::mul(L::set(cap), hyperbolic_tangent<L>(L::div(a, L::set(cap)))); }, x);

@@ -80,6 +80,7 @@ class Fusion {
       size_t done = add_rows(begin, end, FACET_ROWS_BATCH);
       done += add_rows(begin, end, FACET_ROWS_SELECTED);
       done += add_matmuls(begin, end);
+      done += add_experts(begin, end);
       left -= done;
     }
   }
@@ -118,7 +119,9 @@ class Fusion {
     step.by_columns = true;
     for (size_t i = begin; i < end; ++i) {
       Node& node = nodes_[i];
-      if (node.done || is(node, FACET_OP_MATMUL) || rows_of(node) != rows) continue;
+      if (node.done || is(node, FACET_OP_MATMUL) || is(node, FACET_OP_EXPERTS) || rows_of(node) != rows) {
+        continue;
+      }
       bool same_step = !is(node, FACET_OP_SELECT);
       if (!ready(node.x, same_step) || !ready(node.y, same_step)) continue;
       finish(node);
@@ -142,6 +145,52 @@ class Fusion {
     return add(std::move(step));
   }
 
+  // The first mixture of experts that is ready.
+  size_t add_experts(size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) {
+      Node& node = nodes_[i];
+      if (node.done || !is(node, FACET_OP_EXPERTS) || !ready(node.x, false) || !ready(node.y, false))
+        continue;
+      Step step;
+      step.kind = StepKind::kExperts;
+      step.experts = experts_of(node);
+      finish(node);
+      return add(std::move(step));
+    }
+    return 0;
+  }
+
+  Experts experts_of(const Node& node) {
+    const facet_op& op = this->op(node);
+    auto route = std::find_if(program_.ops.begin(), program_.ops.end(),
+                              [&](const facet_op& other) { return other.output == op.inputs[1]; });
+    const facet_weight &gates = program_.weights[op.weights[0]], &downs = program_.weights[op.weights[1]];
+    const bool own_ups = op.weights[2] != FACET_NONE;
+    const uint32_t ups_type = own_ups ? program_.weights[op.weights[2]].type : gates.type;
+    Experts experts;
+    experts.op = node.op;
+    experts.x = node.x;
+    experts.shares = node.y;
+    experts.out = node.out;
+    experts.used = route->p.route.used;
+    auto places = [&](size_t bytes) {
+      result_.slots.push_back({result_.slots[node.x].rows, experts.used * bytes, now(), now()});
+      written_.push_back(now() + 1);
+      return static_cast<uint32_t>(result_.slots.size() - 1);
+    };
+    auto width_of = [](const facet_weight& weight, int i) { return static_cast<uint32_t>(weight.dims[i]); };
+    const uint32_t inner = width_of(downs, 0);
+    experts.gate_in = places(ActRow(act_kind(gates.type), width_of(gates, 0)).bytes);
+    experts.up_in = act_kind(ups_type) == act_kind(gates.type)
+                        ? experts.gate_in
+                        : places(ActRow(act_kind(ups_type), width_of(gates, 0)).bytes);
+    experts.gate = places(width_of(gates, 1) * sizeof(float));
+    experts.up = own_ups ? places(inner * sizeof(float)) : FACET_NONE;
+    experts.hidden = places(ActRow(act_kind(downs.type), inner).bytes);
+    experts.down = places(width_of(downs, 1) * sizeof(float));
+    return experts;
+  }
+
   void add_attention(Node& node) {
     Step step;
     step.kind = StepKind::kAttention;
@@ -152,7 +201,8 @@ class Fusion {
 
   size_t add(Step step) {
     size_t size = step.row_ops.size() + step.matmuls.size();
-    if (size == 0 && step.attention == FACET_NONE) return 0;
+    if (step.attention != FACET_NONE || step.experts.op != FACET_NONE) size = 1;
+    if (size == 0) return 0;
     // The ops before the first node that is not done, if nothing after it is done.
     auto pending = std::find_if(nodes_.begin(), nodes_.end(), [](const Node& node) { return !node.done; });
     bool prefix =

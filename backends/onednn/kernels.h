@@ -139,6 +139,8 @@ struct Kernels {
   void (*add)(const float* x, const float* y, size_t n, float* out);
   void (*mul)(const float* x, const float* y, size_t n, float* out);
   void (*scale)(const float* x, float factor, size_t n, float* out);
+  // out[i] = fma(factor, x[i], out[i]).
+  void (*add_scaled)(const float* x, float factor, size_t n, float* out);
   void (*soft_cap)(const float* x, float cap, size_t n, float* out);
   void (*to_half)(const float* x, size_t n, uint16_t* out);
 };

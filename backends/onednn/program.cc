@@ -11,7 +11,7 @@ namespace facet::cpu {
 Program::Program(Device& device, plugin::Description description)
     : device_(device), description_(std::move(description)), steps_(fuse(description_)) {
   const size_t ops = description_.ops.size();
-  prepared_.resize(ops);
+  prepared_.resize(description_.weights.size());
   floats_.resize(ops);
   rotation_of_.assign(ops, FACET_NONE);
   decoded_.resize(description_.weights.size());
@@ -30,16 +30,15 @@ void Program::prepare(uint32_t number) {
   const facet_op& op = description_.ops[number];
   switch (op.kind) {
     case FACET_OP_EMBED:
-    case FACET_OP_MATMUL: {
-      const facet_weight& weight = description_.weights[op.weights[0]];
-      PreparedWeight& prepared = prepared_[number];
-      prepared = {weight.type, static_cast<uint32_t>(weight.dims[0]), static_cast<uint32_t>(weight.dims[1]),
-                  static_cast<const uint8_t*>(weight.data), facet_row_bytes(weight.type, weight.dims[0])};
-      if (op.kind == FACET_OP_MATMUL) {
-        scratch_bytes_ = std::max(scratch_bytes_, matmul_scratch(prepared.type, prepared.width));
-      }
+    case FACET_OP_MATMUL:
+      prepare_matrix(op.weights[0]);
       break;
-    }
+    case FACET_OP_EXPERTS:
+      prepare_matrix(op.weights[0]);
+      prepare_matrix(op.weights[1]);
+      if (op.weights[2] != FACET_NONE) prepare_matrix(op.weights[2]);
+      if (op.weights[3] != FACET_NONE) floats_[number] = floats_of(op.weights[3]);
+      break;
     case FACET_OP_RMS_NORM:
     case FACET_OP_SCALE:
       if (op.weights[0] != FACET_NONE) floats_[number] = floats_of(op.weights[0]);
@@ -54,6 +53,14 @@ void Program::prepare(uint32_t number) {
       break;
     }
   }
+}
+
+void Program::prepare_matrix(uint32_t number) {
+  const facet_weight& weight = description_.weights[number];
+  PreparedWeight& prepared = prepared_[number];
+  prepared = {weight.type, static_cast<uint32_t>(weight.dims[0]), static_cast<uint32_t>(weight.dims[1]),
+              static_cast<const uint8_t*>(weight.data), facet_row_bytes(weight.type, weight.dims[0])};
+  scratch_bytes_ = std::max(scratch_bytes_, matmul_scratch(prepared.type, prepared.width));
 }
 
 const float* Program::floats_of(uint32_t number) {

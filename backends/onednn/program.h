@@ -12,11 +12,18 @@ namespace facet::cpu {
 
 class Device;
 
-// A weight as the matmul kernels read it: today the file's own blocks.
+// A weight as the matmul kernels read it: the file's own blocks.
 struct PreparedWeight {
   uint32_t type = 0, width = 0, outputs = 0;
   const uint8_t* rows = nullptr;
   size_t stride = 0;  // bytes from one output to the next
+
+  // Of a stack of matrices.
+  PreparedWeight matrix(uint32_t number) const {
+    PreparedWeight one = *this;
+    one.rows += size_t{number} * outputs * stride;
+    return one;
+  }
 };
 
 // The rotations of one kind of ROPE: angle i of a position is position * frequencies[i].
@@ -51,8 +58,9 @@ class Program final : public plugin::Program {
   const Steps& steps() const { return steps_; }
   // The first step after cut number `cut`.
   uint32_t step_at(uint32_t cut) const { return cut_steps_[cut]; }
-  const PreparedWeight& prepared(uint32_t op) const { return prepared_[op]; }
-  // The op's first weight as float32, or NULL.
+  // A weight of a matmul, an embedding or experts.
+  const PreparedWeight& prepared(uint32_t weight) const { return prepared_[weight]; }
+  // The op's weight of one dimension as float32, or NULL.
   const float* floats(uint32_t op) const { return floats_[op]; }
   const std::vector<Rotation>& rotations() const { return rotations_; }
   uint32_t rotation_of(uint32_t op) const { return rotation_of_[op]; }
@@ -62,6 +70,7 @@ class Program final : public plugin::Program {
 
  private:
   void prepare(uint32_t op);
+  void prepare_matrix(uint32_t weight);
   const float* floats_of(uint32_t weight);
   uint32_t find_rotation(uint32_t op);
 
@@ -69,7 +78,7 @@ class Program final : public plugin::Program {
   plugin::Description description_;
   Steps steps_;
   std::vector<uint32_t> cuts_, cut_steps_;
-  std::vector<PreparedWeight> prepared_;     // per op
+  std::vector<PreparedWeight> prepared_;     // per weight
   std::vector<const float*> floats_;         // per op
   std::vector<std::vector<float>> decoded_;  // per weight that is not F32 but needed so
   std::vector<uint32_t> rotation_of_;        // per op

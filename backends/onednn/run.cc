@@ -38,6 +38,9 @@ void Run::run() {
       case StepKind::kAttention:
         run_attention(step.attention);
         break;
+      case StepKind::kExperts:
+        run_experts(step.experts);
+        break;
     }
   }
 }
@@ -88,55 +91,58 @@ void Run::find_stretches() {
 }
 
 void Run::run_matmuls(const Step& step) {
+  std::vector<Product> products;
+  for (const Matmul& matmul : step.matmuls) {
+    products.push_back({program_.prepared(op(matmul.op).weights[0]), row_of(matmul.x, 0, 0),
+                        reinterpret_cast<float*>(row_of(matmul.out, 0, 0)), slot(matmul.x).row_bytes,
+                        rows_of(slot(matmul.out).rows)});
+  }
+  multiply(products);
+}
+
+void Run::multiply(const std::vector<Product>& products) {
   // Pieces: about 32 KiB of weights, or 64 outputs, times as many rows as half of a second-level cache holds.
   struct Job {
-    PreparedWeight weight;
-    const std::byte* acts;
-    float* out;
-    size_t act_stride, out_stride;
-    uint32_t rows, piece_rows, piece_outputs, row_pieces, output_pieces, first_piece;
+    const Product* product;
+    uint32_t piece_rows, piece_outputs, output_pieces, first_piece;
   };
   std::vector<Job> jobs;
   uint32_t pieces = 0;
-  for (const Matmul& matmul : step.matmuls) {
-    const PreparedWeight& weight = program_.prepared(matmul.op);
-    Job job{};
-    job.weight = weight;
-    job.acts = row_of(matmul.x, 0, 0);
-    job.out = reinterpret_cast<float*>(row_of(matmul.out, 0, 0));
-    job.act_stride = slot(matmul.x).row_bytes;
-    job.out_stride = weight.outputs;
-    job.rows = rows_of(slot(matmul.out).rows);
-    if (job.rows == 0) continue;
-    size_t block = std::clamp<size_t>(256 * 1024 / job.act_stride / 4 * 4, 32, 256);
-    job.piece_rows = static_cast<uint32_t>(block);
-    size_t few = std::clamp<size_t>(32 * 1024 / weight.stride / 16 * 16, 16, 128);
+  for (const Product& product : products) {
+    if (product.rows == 0) continue;
+    const PreparedWeight& weight = product.weight;
+    Job job{&product, 0, 64, 0, pieces};
+    job.piece_rows =
+        static_cast<uint32_t>(std::clamp<size_t>(256 * 1024 / product.act_stride / 4 * 4, 32, 256));
     // oneDNN gets an output in the same piece always.
     const bool by_dense = dense_ != nullptr && weight.type == FACET_TYPE_F32;
-    job.piece_outputs = job.rows <= 4 && !by_dense ? static_cast<uint32_t>(few) : 64;
-    job.row_pieces = (job.rows + job.piece_rows - 1) / job.piece_rows;
+    if (product.rows <= 4 && !by_dense) {
+      job.piece_outputs =
+          static_cast<uint32_t>(std::clamp<size_t>(32 * 1024 / weight.stride / 16 * 16, 16, 128));
+    }
     job.output_pieces = (weight.outputs + job.piece_outputs - 1) / job.piece_outputs;
-    job.first_piece = pieces;
-    pieces += job.row_pieces * job.output_pieces;
+    pieces += (product.rows + job.piece_rows - 1) / job.piece_rows * job.output_pieces;
     jobs.push_back(job);
   }
   pool_.run(pieces, [&](uint32_t piece, uint32_t worker) {
-    size_t j = jobs.size() - 1;
-    while (jobs[j].first_piece > piece) --j;
-    const Job& job = jobs[j];
+    auto after = std::upper_bound(jobs.begin(), jobs.end(), piece,
+                                  [](uint32_t number, const Job& job) { return number < job.first_piece; });
+    const Job& job = *(after - 1);
+    const Product& product = *job.product;
+    const PreparedWeight& weight = product.weight;
     uint32_t row = (piece - job.first_piece) / job.output_pieces * job.piece_rows;
     uint32_t output = (piece - job.first_piece) % job.output_pieces * job.piece_outputs;
     MatmulTile tile{};
-    tile.type = job.weight.type;
-    tile.width = job.weight.width;
-    tile.weights = job.weight.rows + output * job.weight.stride;
-    tile.weight_stride = job.weight.stride;
-    tile.acts = job.acts + row * job.act_stride;
-    tile.act_stride = job.act_stride;
-    tile.rows = std::min(job.piece_rows, job.rows - row);
-    tile.outputs = std::min(job.piece_outputs, job.weight.outputs - output);
-    tile.out = job.out + row * job.out_stride + output;
-    tile.out_stride = job.out_stride;
+    tile.type = weight.type;
+    tile.width = weight.width;
+    tile.weights = weight.rows + output * weight.stride;
+    tile.weight_stride = weight.stride;
+    tile.acts = product.acts + row * product.act_stride;
+    tile.act_stride = product.act_stride;
+    tile.rows = std::min(job.piece_rows, product.rows - row);
+    tile.outputs = std::min(job.piece_outputs, weight.outputs - output);
+    tile.out = product.out + size_t{row} * weight.outputs + output;
+    tile.out_stride = weight.outputs;
     tile.scratch = scratch(worker);
     if (dense_ != nullptr && tile.type == FACET_TYPE_F32) {
       dense_->matmul(worker, tile);

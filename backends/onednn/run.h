@@ -39,6 +39,24 @@ class Run {
   void append(const RowOp& row_op, uint32_t row, const float* key, const float* value, uint32_t worker) const;
 
   void run_matmuls(const Step& step);
+  // Some rows times a matrix.
+  struct Product {
+    PreparedWeight weight;
+    const std::byte* acts;  // [rows], of act_kind(weight.type)
+    float* out;             // [rows, weight.outputs]
+    size_t act_stride;      // bytes
+    uint32_t rows;
+  };
+  void multiply(const std::vector<Product>& products);
+  // Some rows that chose the same expert, as places.
+  struct Group {
+    uint32_t expert, first, count;
+  };
+  void run_experts(const Experts& experts);
+  void fill_places(const Experts& experts, const std::vector<uint32_t>& places_of_rows);
+  void multiply_experts(const std::vector<Group>& groups, uint32_t weight, uint32_t in, uint32_t out,
+                        uint32_t used);
+  void quantise(const float* x, ActKind kind, uint32_t width, std::byte* out) const;
   void run_attention(uint32_t op);
 
   const facet_op& op(uint32_t number) const { return program_.description().ops[number]; }
@@ -50,6 +68,10 @@ class Run {
     const Slot& s = slot(number);
     if (s.local) return worker_memory(worker) + s.local_offset;
     return memory_ + layout_.values.offsets[number] + row * s.row_bytes;
+  }
+  // Place `number` of a slot of places.
+  std::byte* place_of(uint32_t slot_number, uint32_t used, uint32_t number) const {
+    return memory_ + layout_.values.offsets[slot_number] + number * (slot(slot_number).row_bytes / used);
   }
   std::byte* worker_memory(uint32_t worker) const {
     return memory_ + layout_.workers + worker * layout_.worker_bytes;

@@ -1,11 +1,33 @@
 // The row ops of a run.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "backends/onednn/device.h"
 #include "backends/onednn/run.h"
 
 namespace facet::cpu {
+namespace {
+
+// The shares of the `used` largest of x [n], as FACET_OP_ROUTE has them.
+void route(const float* x, uint32_t n, uint32_t used, float* out) {
+  std::fill_n(out, n, 0.0f);
+  double sum = 0, greatest = 0;
+  for (uint32_t i = 0; i < used; ++i) {
+    uint32_t best = n;
+    for (uint32_t e = 0; e < n; ++e) {
+      if (out[e] == 0 && (best == n || x[e] > x[best])) best = e;
+    }
+    if (i == 0) greatest = double{x[best]};
+    out[best] = 1;
+    sum += std::exp(double{x[best]} - greatest);
+  }
+  for (uint32_t e = 0; e < n; ++e) {
+    if (out[e] != 0) out[e] = static_cast<float>(std::exp(double{x[e]} - greatest) / sum);
+  }
+}
+
+}  // namespace
 
 void Run::run_rows(const Step& step) {
   const uint32_t rows = rows_of(step.rows);
@@ -43,9 +65,7 @@ void Run::run_row_op(const RowOp& row_op, uint32_t row, uint32_t worker, uint32_
   };
   if (row_op.op == FACET_NONE) {
     auto width = static_cast<uint32_t>(slot(row_op.x).row_bytes / sizeof(float));
-    auto quantise =
-        row_op.kind == ActKind::kBlocks ? kernels_.quantise_blocks : kernels_.quantise_super_blocks;
-    quantise(floats(row_op.x), width, row_of(row_op.out, row, worker));
+    quantise(floats(row_op.x), row_op.kind, width, row_of(row_op.out, row, worker));
     return;
   }
   const facet_op& op = this->op(row_op.op);
@@ -81,11 +101,19 @@ void Run::run_row_op(const RowOp& row_op, uint32_t row, uint32_t worker, uint32_
     case FACET_OP_COLUMNS:
       std::memcpy(out, x + op.p.columns.first, count * sizeof(float));
       return;
+    case FACET_OP_CONCAT: {
+      const size_t x_bytes = slot(row_op.x).row_bytes;
+      std::memcpy(out, x, x_bytes);
+      std::memcpy(out + x_bytes / sizeof(float), y, slot(row_op.y).row_bytes);
+      return;
+    }
+    case FACET_OP_ROUTE:
+      return route(x, count, op.p.route.used, out);
   }
 }
 
 void Run::embed(const RowOp& row_op, uint32_t row, float* out) const {
-  const PreparedWeight& table = program_.prepared(row_op.op);
+  const PreparedWeight& table = program_.prepared(op(row_op.op).weights[0]);
   const int32_t token = slice_.rows.tokens[row];
   if (token < 0) {
     std::memcpy(out, slice_.rows.embeddings + size_t{table.width} * static_cast<size_t>(-1 - token),
@@ -94,6 +122,18 @@ void Run::embed(const RowOp& row_op, uint32_t row, float* out) const {
   }
   facet_decode_row(table.type, table.rows + static_cast<size_t>(token) * table.stride, table.width, out);
   kernels_.scale(out, op(row_op.op).p.embed.scale, table.width, out);
+}
+
+void Run::quantise(const float* x, ActKind kind, uint32_t width, std::byte* out) const {
+  switch (kind) {
+    case ActKind::kFloat:
+      std::memcpy(out, x, width * sizeof(float));
+      return;
+    case ActKind::kBlocks:
+      return kernels_.quantise_blocks(x, width, out);
+    case ActKind::kSuperBlocks:
+      return kernels_.quantise_super_blocks(x, width, out);
+  }
 }
 
 void Run::rope(const RowOp& row_op, uint32_t row, const float* x, float* out) const {

@@ -77,6 +77,7 @@ std::vector<float> row_results(const Kernels& k, const std::vector<float>& x) {
   k.add(a, b, n, out + 3 * n);
   k.mul(a, b, n, out + 4 * n);
   k.scale(a, 0.3f, n, out + 5 * n);
+  k.add_scaled(b, 0.7f, n, out + 5 * n);
   k.soft_cap(a, 1.5f, n, out + 6 * n);
   k.to_half(a, n, reinterpret_cast<uint16_t*>(out + 7 * n));
   k.rms_norm(a, nullptr, n / 4, 4, 1e-6f, out + 8 * n);

@@ -6,6 +6,8 @@
 //              the quantisation of a value for the matmuls that read it.
 //   rows step  row ops, run one after the other on each row.
 //   matmul step, attention step   matmuls that are ready at the same time; one attention.
+//   experts step   one mixture of experts. A place is a row together with one of the experts that it chose;
+//              places are in the order of experts, then of rows, so that the rows of an expert are a matrix.
 #pragma once
 
 #include <facet/description.hpp>
@@ -37,7 +39,20 @@ struct Matmul {
   uint32_t x, out;  // slots; x is of the kind that the weight's type reads
 };
 
-enum class StepKind { kRows, kMatmul, kAttention };
+// The slots from gate_in on have `used` places for each row.
+struct Experts {
+  uint32_t op = FACET_NONE;
+  // Slots of the op's values.
+  uint32_t x = FACET_NONE, shares = FACET_NONE, out = FACET_NONE;
+  uint32_t used = 0;  // the most experts that a row chooses
+  // x of each place, as the gates and the ups read it; the same slot where they agree.
+  uint32_t gate_in = FACET_NONE, up_in = FACET_NONE;
+  uint32_t gate = FACET_NONE, up = FACET_NONE;  // no up where gate holds both
+  uint32_t hidden = FACET_NONE;                 // as the downs read it
+  uint32_t down = FACET_NONE;
+};
+
+enum class StepKind { kRows, kMatmul, kAttention, kExperts };
 
 struct Step {
   StepKind kind = StepKind::kRows;
@@ -46,7 +61,8 @@ struct Step {
   std::vector<RowOp> row_ops;
   std::vector<Matmul> matmuls;
   uint32_t attention = FACET_NONE;  // op
-  uint32_t cut = 0;                 // if not 0: after this step exactly the ops [0, cut) are done
+  Experts experts;
+  uint32_t cut = 0;  // if not 0: after this step exactly the ops [0, cut) are done
 };
 
 struct Steps {

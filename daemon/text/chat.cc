@@ -14,7 +14,8 @@ class Check {
     bytes_ += text.size();
     if (!error_.message.empty()) return;
     if (bytes_ > kMaxChatBytes) {
-      error_ = {FACET_TOO_LARGE, "the chat has more than " + std::to_string(kMaxChatBytes) + " bytes at " + field};
+      error_ = {FACET_TOO_LARGE,
+                "the chat has more than " + std::to_string(kMaxChatBytes) + " bytes at " + field};
     } else if (!is_utf8(text)) {
       error_ = {FACET_INVALID_ARGUMENT, field + " is not UTF-8"};
     }
@@ -91,18 +92,18 @@ std::string_view role_name(Role role) {
 }
 
 Result<void> check_tool_name(std::string_view name, std::string_view field) {
-  constexpr std::string_view kAllowed =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:";
+  constexpr std::string_view kAllowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:";
   if (name.empty()) return Error{FACET_INVALID_ARGUMENT, std::string(field) + " is empty"};
   if (name.size() > kMaxToolNameBytes) {
     return Error{FACET_INVALID_ARGUMENT,
                  std::string(field) + " is longer than " + std::to_string(kMaxToolNameBytes) + " bytes"};
   }
   if (size_t odd = name.find_first_not_of(kAllowed); odd != name.npos) {
-    return Error{FACET_INVALID_ARGUMENT, std::string(field) +
-                                             " has something else than ASCII letters, digits and \"_-./:\" at "
-                                             "byte " +
-                                             std::to_string(odd)};
+    return Error{FACET_INVALID_ARGUMENT,
+                 std::string(field) +
+                     " has something else than ASCII letters, digits and \"_-./:\" at "
+                     "byte " +
+                     std::to_string(odd)};
   }
   return {};
 }

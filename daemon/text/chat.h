@@ -51,11 +51,11 @@ struct ToolResponse {
 struct ChatMessage {
   Role role = Role::kUser;
   std::vector<ContentPart> content;
-  std::string reasoning;                      // assistant
-  std::vector<ToolCall> tool_calls;           // assistant
-  std::vector<ToolResponse> tool_responses;   // assistant
-  std::string tool_call_id;                   // tool: the id of the call it answers
-  std::string name;                           // tool: the tool's name, if no call has that id
+  std::string reasoning;                     // assistant
+  std::vector<ToolCall> tool_calls;          // assistant
+  std::vector<ToolResponse> tool_responses;  // assistant
+  std::string tool_call_id;                  // tool: the id of the call it answers
+  std::string name;                          // tool: the tool's name, if no call has that id
 };
 
 struct Chat {
