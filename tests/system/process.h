@@ -123,7 +123,8 @@ class Process {
 class Daemon {
  public:
   explicit Daemon(const std::vector<std::string>& arguments) {
-    std::vector<std::string> words = {"facetd", "--config", "/dev/null", "--socket", socket(), "--models", folder_ / ""};
+    std::vector<std::string> words = {"facetd", "--config", "/dev/null", "--socket",
+                                      socket(), "--models", folder_ / ""};
     words.insert(words.end(), arguments.begin(), arguments.end());
     process_ = Process(words, -1, folder_ / "log");
     REQUIRE_MESSAGE(comes_true([&] { return Client().connect(socket()); }), log());
