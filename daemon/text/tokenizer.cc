@@ -1,5 +1,6 @@
 #include "daemon/text/tokenizer.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "daemon/text/bpe.h"
@@ -34,7 +35,7 @@ Result<std::vector<Token>> Tokenizer::encode(std::string_view text, EncodeOption
   };
   for (size_t at = 0; at < text.size();) {
     auto literal = literals_.longest(vocabulary_, text.substr(at), options.special);
-    if (!literal) {
+    if (!literal || std::binary_search(options.plain.begin(), options.plain.end(), *literal)) {
       ++at;
       continue;
     }

@@ -18,8 +18,9 @@
 namespace facet::text {
 
 struct EncodeOptions {
-  bool special = false;  // read the names of control tokens as these tokens
-  bool bos = false;      // put BOS in front, if the vocabulary has one
+  bool special = false;               // read the names of control tokens as these tokens
+  bool bos = false;                   // put BOS in front, if the vocabulary has one
+  std::span<const Token> plain = {};  // user-defined tokens whose text is not read as them; ascending
 };
 
 // Owns its vocabulary. Immutable: calls may run at the same time. Costs about 40 bytes per token of the
