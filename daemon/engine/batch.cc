@@ -6,6 +6,7 @@ void Batch::clear() {
   live_rows_ = 0;
   tokens_.clear();
   positions_.clear();
+  last_visible_.clear();
   sequences_.clear();
   flags_.clear();
   selected_.clear();
@@ -21,9 +22,15 @@ void Batch::add_row(uint32_t sequence, uint32_t token, uint32_t position, bool s
   if (selected) selected_.push_back(row_count());
   tokens_.push_back(static_cast<int32_t>(token));
   positions_.push_back(static_cast<int32_t>(position));
+  last_visible_.push_back(static_cast<int32_t>(position));
   sequences_.push_back(sequence);
   flags_.push_back(FACET_ROW_LIVE);
   ++live_rows_;
+}
+
+void Batch::add_reader(uint32_t sequence, uint32_t token, uint32_t position) {
+  add_row(sequence, token, position, true);
+  --last_visible_.back();
 }
 
 void Batch::drop_sequence(uint32_t sequence) {
@@ -40,7 +47,7 @@ facet_rows Batch::rows() const {
   rows.count = row_count();
   rows.tokens = tokens_.data();
   rows.positions = positions_.data();
-  rows.last_visible = positions_.data();
+  rows.last_visible = last_visible_.data();
   rows.sequences = sequences_.data();
   rows.flags = flags_.data();
   rows.selected_count = selected_count();

@@ -19,7 +19,10 @@ class Batch {
   // The sequence's page tables as they are now; they must not change until the run is over. Returns its
   // number.
   uint32_t add_sequence(const SequencePages& pages);
+  // The row sees positions up to its own.
   void add_row(uint32_t sequence, uint32_t token, uint32_t position, bool selected);
+  // A row that writes nothing to the cache and sees up to the position before its own.
+  void add_reader(uint32_t sequence, uint32_t token, uint32_t position);
   // The sequence's rows count no more: its cache is neither read nor written by what is submitted from here
   // on.
   void drop_sequence(uint32_t sequence);
@@ -30,6 +33,7 @@ class Batch {
   uint32_t sequence_count() const { return static_cast<uint32_t>(tables_.size() / groups_); }
 
   facet_rows rows() const;
+  const std::vector<int32_t>& tokens() const { return tokens_; }
   const std::vector<facet_page_table>& tables() const { return tables_; }
 
  private:
@@ -37,6 +41,7 @@ class Batch {
   uint32_t live_rows_ = 0;
   std::vector<int32_t> tokens_;
   std::vector<int32_t> positions_;
+  std::vector<int32_t> last_visible_;
   std::vector<uint32_t> sequences_;
   std::vector<uint8_t> flags_;
   std::vector<uint32_t> selected_;

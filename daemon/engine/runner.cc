@@ -15,13 +15,18 @@ size_t bucket(uint32_t rows) {
   return std::min<size_t>(std::bit_width(rows), 16);
 }
 
-// What the runner cannot go on after: the process ends, and the broker starts another.
-[[noreturn]] void device_failed(const Error& error) {
-  throw std::runtime_error(std::string("the backend failed: ") + facet_status_name(error.code) + ": " +
-                           error.message);
+std::optional<TokenRows> per_layer_rows(const model::Model& model, uint32_t max_rows) {
+  const auto port = model.program().find_input(model::kPerLayerEmbedding);
+  if (!port) return std::nullopt;
+  return TokenRows(*model.family().per_layer_table, *port, max_rows);
 }
 
 }  // namespace
+
+void device_failed(const Error& error) {
+  throw std::runtime_error(std::string("the backend failed: ") + facet_status_name(error.code) + ": " +
+                           error.message);
+}
 
 Result<Runner> Runner::create(plugins::Device& device, std::shared_ptr<const model::Model> model,
                               const RunnerOptions& options) {
@@ -40,14 +45,19 @@ Result<Runner> Runner::create(plugins::Device& device, std::shared_ptr<const mod
 Runner::Runner(std::shared_ptr<const model::Model> model, plugins::Program program, plugins::Cache cache,
                plugins::Context context, RunnerBytes bytes, uint32_t max_rows)
     : model_(std::move(model)),
+      per_layer_(per_layer_rows(*model_, max_rows)),
       program_(std::move(program)),
       cache_(std::move(cache)),
       context_(std::move(context)),
       bytes_(bytes),
-      max_rows_(max_rows) {}
+      max_rows_(max_rows) {
+  if (per_layer_) bytes_.scratch += per_layer_->bytes();
+}
 
 void Runner::run(Batch& batch, const std::function<void()>& between) {
   const uint32_t last = static_cast<uint32_t>(program_.cuts().size()) - 1;
+  facet_input input{};
+  if (per_layer_) input = per_layer_->fill(batch.tokens());
   for (uint32_t cut = 0; cut < last && batch.live_rows() > 0;) {
     const uint32_t end = slice_end(cut, batch.row_count());
     const facet_rows rows = batch.rows();
@@ -59,6 +69,8 @@ void Runner::run(Batch& batch, const std::function<void()>& between) {
     submit.cache = cache_.handle();
     submit.sequence_count = batch.sequence_count();
     submit.tables = batch.tables().data();
+    submit.input_count = per_layer_ ? 1 : 0;
+    submit.inputs = &input;
 
     const Micros start = now_micros();
     auto fence = context_.submit(submit);
@@ -71,7 +83,15 @@ void Runner::run(Batch& batch, const std::function<void()>& between) {
 }
 
 void Runner::read_logits(uint32_t first, uint32_t rows, std::span<float> logits) {
-  if (auto read = context_.read_output(0, first, rows, logits); !read.ok()) device_failed(read.error());
+  read(0, first, rows, logits);
+}
+
+void Runner::read_hidden(uint32_t first, uint32_t rows, std::span<float> hidden) {
+  read(model_->program().find_output(model::kHidden).value(), first, rows, hidden);
+}
+
+void Runner::read(uint32_t port, uint32_t first, uint32_t rows, std::span<float> values) {
+  if (auto done = context_.read_output(port, first, rows, values); !done.ok()) device_failed(done.error());
 }
 
 uint32_t Runner::slice_end(uint32_t first, uint32_t rows) const {

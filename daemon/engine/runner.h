@@ -8,6 +8,7 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "daemon/base/result.h"
 #include "daemon/engine/batch.h"
 #include "daemon/engine/pages.h"
+#include "daemon/engine/token_rows.h"
 #include "daemon/model/model.h"
 #include "plugins/host/backend.h"
 
@@ -31,8 +33,11 @@ struct RunnerOptions {
 struct RunnerBytes {
   uint64_t weights_private = 0;  // copies in other layouts or on the device
   uint64_t cache = 0;
-  uint64_t scratch = 0;  // activations
+  uint64_t scratch = 0;  // activations and inputs
 };
+
+// Throws what ends the process after a device failed in mid-run: the broker starts another engine.
+[[noreturn]] void device_failed(const Error& error);
 
 class Runner {
  public:
@@ -46,8 +51,11 @@ class Runner {
 
   // Logits of selected rows [first, first + rows) of the last run that was not left: [rows, vocabulary].
   void read_logits(uint32_t first, uint32_t rows, std::span<float> logits);
+  // Their states before the output matrix: [rows, embedding]. The program has an output for them.
+  void read_hidden(uint32_t first, uint32_t rows, std::span<float> hidden);
 
   const model::Model& model() const { return *model_; }
+  const plugins::Cache& cache() const { return cache_; }
   const RunnerBytes& bytes() const { return bytes_; }
   uint32_t max_rows() const { return max_rows_; }
 
@@ -55,10 +63,12 @@ class Runner {
   Runner(std::shared_ptr<const model::Model> model, plugins::Program program, plugins::Cache cache,
          plugins::Context context, RunnerBytes bytes, uint32_t max_rows);
 
+  void read(uint32_t port, uint32_t first, uint32_t rows, std::span<float> values);
   uint32_t slice_end(uint32_t first, uint32_t rows) const;
   void learn(uint32_t cuts, uint32_t rows, Micros took);
 
   std::shared_ptr<const model::Model> model_;  // first: the weights outlive the program
+  std::optional<TokenRows> per_layer_;
   plugins::Program program_;
   plugins::Cache cache_;
   plugins::Context context_;

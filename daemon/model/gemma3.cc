@@ -63,7 +63,9 @@ Result<Config> read_config(const GgufFile& file) {
     return file.error(FACET_UNSUPPORTED, "key gemma3.rope.scaling.type is " + std::string(*scaling));
   }
   FACET_TRY(float factor, keys.real_or("rope.scaling.factor", 1e-3f, 1e6f, 1.0f));
+  layer.rope_dims = layer.head_dim;
   for (uint32_t i = 0; i < layers; ++i) {
+    layer.cache_layer = i;
     layer.sliding = (i + 1) % period != 0;
     layer.rope_base = layer.sliding ? base_sliding : base;
     layer.rope_freq_scale = layer.sliding ? 1.0f : 1.0f / factor;
@@ -71,15 +73,7 @@ Result<Config> read_config(const GgufFile& file) {
   }
   c.attention_scale = attention_scale(c, layer.head_dim);
 
-  const GgufTensor* embedding = file.tensor("token_embd.weight");
-  if (embedding == nullptr) return file.error(FACET_NOT_FOUND, "no tensor token_embd.weight");
-  FACET_TRY(auto tokens, file.strings("tokenizer.ggml.tokens"));
-  if (embedding->dims[1] != tokens.size()) {
-    return file.error(FACET_MALFORMED, "tensor token_embd.weight has " + std::to_string(embedding->dims[1]) +
-                                           " rows, the vocabulary " + std::to_string(tokens.size()) +
-                                           " tokens");
-  }
-  c.vocabulary = static_cast<uint32_t>(tokens.size());
+  FACET_TRY(c.vocabulary, vocabulary_size(file));
   return c;
 }
 
@@ -94,7 +88,7 @@ Value layer(Builder& b, Weights& w, const Config& c, uint32_t i, CacheGroup grou
   auto norm = [&](const char* name, Value v, uint32_t segment) {
     return b.rms_norm(v, w.vector(blk + name + ".weight", segment), segment, c.norm_eps);
   };
-  const Builder::Rope rope{d, d, l.rope_base, l.rope_freq_scale};
+  const Builder::Rope rope{d, l.rope_dims, l.rope_base, l.rope_freq_scale};
 
   Value a = norm("attn_norm", x, n);
   Value q = b.rope(norm("attn_q_norm", b.matmul(a, matrix("attn_q", n, l.heads * d)), d), rope);
@@ -136,12 +130,12 @@ Result<Family> build_gemma3(const GgufFile& file) {
   x = b.rms_norm(b.select(x), w.vector("output_norm.weight", c.embedding), c.embedding, c.norm_eps);
   Value logits = b.matmul(x, tied ? embedding : w.matrix("output.weight", c.embedding, c.vocabulary));
   if (c.soft_cap > 0) logits = b.soft_cap(logits, c.soft_cap);
-  b.output("logits", logits);
+  b.output(kLogits, logits);
 
   FACET_CHECK(w.check());
   auto program = b.build();
   if (!program.ok()) return file.error(program.error().code, program.error().message);
-  return Family{std::move(c), std::move(*program), std::move(windows)};
+  return Family{std::move(c), std::move(*program), std::move(windows), nullptr};
 }
 
 }  // namespace facet::model

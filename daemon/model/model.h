@@ -19,6 +19,7 @@ class Model {
   static Result<std::shared_ptr<const Model>> load(const std::string& path);
 
   const GgufFile& file() const { return file_; }
+  const Family& family() const { return family_; }
   const Config& config() const { return family_.config; }
   const graph::Program& program() const { return family_.program; }
   // Per cache group: how many positions its layers see, 0 for all.
@@ -32,6 +33,27 @@ class Model {
   GgufFile file_;
   Family family_;
   text::Tokenizer tokenizer_;
+};
+
+// A drafter: a small model that guesses the tokens of another one, its *target*, whose tokens and cache it
+// reads.
+class Drafter {
+ public:
+  // The error names the file and what is wrong in it, or what does not fit the target.
+  static Result<std::shared_ptr<const Drafter>> load(const std::string& path,
+                                                     std::shared_ptr<const Model> target);
+
+  const Config& config() const { return family_.config; }
+  const graph::Program& program() const { return family_.program; }
+  const Model& target() const { return *target_; }
+
+ private:
+  Drafter(GgufFile file, Family family, std::shared_ptr<const Model> target)
+      : target_(std::move(target)), file_(std::move(file)), family_(std::move(family)) {}
+
+  std::shared_ptr<const Model> target_;
+  GgufFile file_;
+  Family family_;
 };
 
 }  // namespace facet::model

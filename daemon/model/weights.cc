@@ -1,17 +1,39 @@
 #include "daemon/model/weights.h"
 
 namespace facet::model {
+namespace {
+
+// "64 x 128", without the ones at the end.
+std::string text(const std::array<uint64_t, 4>& dims) {
+  size_t count = dims.size();
+  while (count > 1 && dims[count - 1] == 1) --count;
+  std::string all;
+  for (size_t i = 0; i < std::max<size_t>(count, 2); ++i) {
+    all += (i == 0 ? "" : " x ") + std::to_string(dims[i]);
+  }
+  return all;
+}
+
+}  // namespace
 
 graph::Weight Weights::matrix(const std::string& name, uint64_t inputs, uint64_t outputs) {
-  return get(name, inputs, outputs, FACET_ACCESS_DENSE, false);
+  return get(name, {inputs, outputs, 1, 1}, FACET_ACCESS_DENSE, false);
+}
+
+graph::Weight Weights::stack(const std::string& name, uint64_t inputs, uint64_t outputs, uint64_t count) {
+  return get(name, {inputs, outputs, count, 1}, FACET_ACCESS_DENSE, false);
 }
 
 graph::Weight Weights::vector(const std::string& name, uint64_t n) {
-  return get(name, n, 1, FACET_ACCESS_DENSE, true);
+  return get(name, {n, 1, 1, 1}, FACET_ACCESS_DENSE, true);
 }
 
 graph::Weight Weights::table(const std::string& name, uint64_t width, uint64_t rows) {
-  return get(name, width, rows, FACET_ACCESS_ROWS, false);
+  return get(name, {width, rows, 1, 1}, FACET_ACCESS_ROWS, false);
+}
+
+const GgufTensor* Weights::host_table(const std::string& name, uint64_t width, uint64_t rows) {
+  return find(name, {width, rows, 1, 1}, false);
 }
 
 Result<void> Weights::check() const {
@@ -19,8 +41,7 @@ Result<void> Weights::check() const {
   return {};
 }
 
-graph::Weight Weights::get(const std::string& name, uint64_t columns, uint64_t rows, facet_access access,
-                           bool float_only) {
+graph::Weight Weights::get(const std::string& name, const Dims& dims, facet_access access, bool float_only) {
   auto known = known_.find(name);
   if (known != known_.end()) return known->second;
 
@@ -29,28 +50,33 @@ graph::Weight Weights::get(const std::string& name, uint64_t columns, uint64_t r
   weight.size = sizeof weight;
   weight.name = name.c_str();
   weight.access = access;
-  weight.dims[0] = columns;
-  weight.dims[1] = rows;
-  weight.dims[2] = weight.dims[3] = 1;
-  const GgufTensor* tensor = file_.tensor(name);
-  if (tensor == nullptr) {
-    fail(FACET_NOT_FOUND, "no tensor " + name);
-  } else {
+  std::copy(dims.begin(), dims.end(), weight.dims);
+  if (const GgufTensor* tensor = find(name, dims, float_only)) {
     weight.type = tensor->type;
     weight.data = tensor->data.data();
     weight.bytes = tensor->data.size();
-    if (tensor->dims != std::array<uint64_t, 4>{columns, rows, 1, 1}) {
-      auto text = [](uint64_t a, uint64_t b) { return std::to_string(a) + " x " + std::to_string(b); };
-      bool more = tensor->dims[2] != 1 || tensor->dims[3] != 1;
-      fail(FACET_MALFORMED, "tensor " + name + " is " + text(tensor->dims[0], tensor->dims[1]) +
-                                (more ? " x ..." : "") + ", the metadata ask for " + text(columns, rows));
-    } else if (float_only && tensor->type != FACET_TYPE_F32) {
-      fail(FACET_UNSUPPORTED, "tensor " + name + " is not F32");
-    }
   }
   graph::Weight result = builder_.weight(weight);
   known_.emplace(name, result);
   return result;
+}
+
+const GgufTensor* Weights::find(const std::string& name, const Dims& dims, bool float_only) {
+  const GgufTensor* tensor = file_.tensor(name);
+  if (tensor == nullptr) {
+    fail(FACET_NOT_FOUND, "no tensor " + name);
+    return nullptr;
+  }
+  if (tensor->dims != dims) {
+    fail(FACET_MALFORMED,
+         "tensor " + name + " is " + text(tensor->dims) + ", the metadata ask for " + text(dims));
+    return nullptr;
+  }
+  if (float_only && tensor->type != FACET_TYPE_F32) {
+    fail(FACET_UNSUPPORTED, "tensor " + name + " is not F32");
+    return nullptr;
+  }
+  return tensor;
 }
 
 void Weights::fail(facet_status code, const std::string& message) {

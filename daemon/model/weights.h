@@ -6,6 +6,7 @@
 // is one weight.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -24,18 +25,24 @@ class Weights {
 
   // A matrix for matmul: `outputs` rows of `inputs` elements, of any type.
   graph::Weight matrix(const std::string& name, uint64_t inputs, uint64_t outputs);
+  // `count` such matrices, one after the other.
+  graph::Weight stack(const std::string& name, uint64_t inputs, uint64_t outputs, uint64_t count);
   // A vector of n float32.
   graph::Weight vector(const std::string& name, uint64_t n);
   // The same matrix read by rows only.
   graph::Weight table(const std::string& name, uint64_t width, uint64_t rows);
+
+  // The tensor itself, for a table whose rows the host reads; nullptr if check() will fail.
+  const GgufTensor* host_table(const std::string& name, uint64_t width, uint64_t rows);
 
   bool has(const std::string& name) const { return file_.tensor(name) != nullptr; }
   // The first error, if one of the calls above met one.
   Result<void> check() const;
 
  private:
-  graph::Weight get(const std::string& name, uint64_t columns, uint64_t rows, facet_access access,
-                    bool float_only);
+  using Dims = std::array<uint64_t, 4>;
+  graph::Weight get(const std::string& name, const Dims& dims, facet_access access, bool float_only);
+  const GgufTensor* find(const std::string& name, const Dims& dims, bool float_only);
   void fail(facet_status code, const std::string& message);
 
   const GgufFile& file_;

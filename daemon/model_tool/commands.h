@@ -52,6 +52,17 @@ struct GenerateOptions {
 };
 Result<void> generate(const GenerateOptions& options);
 
+struct DraftOptions {
+  std::string target, drafter;
+  ComputeOptions compute;
+  std::string ids;
+  uint32_t count = 0;
+  std::string out;
+};
+// Writes the logits of `count` drafts after the target's greedy token, each fed the one before: float32
+// [count, vocabulary], little endian.
+Result<void> draft(const DraftOptions& options);
+
 struct PerplexityOptions {
   std::string file;
   ComputeOptions compute;

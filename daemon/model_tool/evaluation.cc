@@ -92,6 +92,18 @@ void Evaluation::read_logits(uint32_t first, uint32_t rows, std::span<float> log
   runner_.read_logits(first, rows, logits);
 }
 
+void Evaluation::read_hidden(uint32_t first, uint32_t rows, std::span<float> hidden) {
+  runner_.read_hidden(first, rows, hidden);
+}
+
+void Evaluation::draft(engine::DraftRunner& runner, uint32_t sequence, text::Token token,
+                       std::span<const float> hidden) {
+  batch_.clear();
+  const uint32_t number = batch_.add_sequence(*sequences_[sequence].pages);
+  batch_.add_reader(number, static_cast<uint32_t>(token), sequences_[sequence].position);
+  runner.run(batch_, hidden, runner_.cache());
+}
+
 void Evaluation::retire(uint32_t sequence) {
   sequences_[sequence].pages->retire(sequences_[sequence].position);
 }

@@ -16,6 +16,7 @@
 
 #include "daemon/base/result.h"
 #include "daemon/engine/batch.h"
+#include "daemon/engine/draft_runner.h"
 #include "daemon/engine/pages.h"
 #include "daemon/engine/runner.h"
 #include "daemon/model/model.h"
@@ -63,6 +64,12 @@ class Evaluation {
   // Logits of selected rows [first, first + rows) of the last step: [rows, vocabulary].
   void read_logits(uint32_t first, uint32_t rows, std::span<float> logits);
 
+  // Their states before the output matrix: [rows, embedding]. The model has a drafter's output for them.
+  void read_hidden(uint32_t first, uint32_t rows, std::span<float> hidden);
+  // One draft after `token`, which the sequence has not taken yet. `hidden`: [embedding].
+  void draft(engine::DraftRunner& runner, uint32_t sequence, text::Token token,
+             std::span<const float> hidden);
+
   // Gives back the pages that no later position of the sequence sees.
   void retire(uint32_t sequence);
   // The sequence goes on at `position`, which lies between where it was last retired and where it is.
@@ -71,6 +78,7 @@ class Evaluation {
   void restart(uint32_t sequence);
 
   const model::Model& model() const { return runner_.model(); }
+  plugins::Device& device() { return device_; }
   std::string numerics() const { return device_.numerics(); }
   const engine::RunnerBytes& bytes() const { return runner_.bytes(); }
 

@@ -52,22 +52,33 @@ Result<json> describe(const model::GgufFile& file, const text::Vocabulary& vocab
 }
 
 json describe(const model::Config& config) {
-  return {{"family", config.family},         {"name", config.name},
-          {"context", config.context},       {"embedding", config.embedding},
-          {"vocabulary", config.vocabulary}, {"window", config.window},
-          {"norm_eps", config.norm_eps},     {"attention_scale", config.attention_scale},
-          {"soft_cap", config.soft_cap}};
+  return {{"family", config.family},
+          {"name", config.name},
+          {"context", config.context},
+          {"embedding", config.embedding},
+          {"vocabulary", config.vocabulary},
+          {"window", config.window},
+          {"norm_eps", config.norm_eps},
+          {"attention_scale", config.attention_scale},
+          {"soft_cap", config.soft_cap},
+          {"experts", config.experts},
+          {"experts_used", config.experts_used},
+          {"expert_feed_forward", config.expert_feed_forward},
+          {"per_layer_embedding", config.per_layer_embedding}};
 }
 
-json describe(const model::LayerConfig& layer, const facet_cache_layer& cache) {
+json describe(const model::LayerConfig& layer, const std::vector<facet_cache_layer>& caches) {
   return {{"kind", layer.sliding ? "sliding" : "global"},
           {"heads", layer.heads},
           {"kv_heads", layer.kv_heads},
           {"head_dim", layer.head_dim},
           {"feed_forward", layer.feed_forward},
+          {"rope_dims", layer.rope_dims},
           {"rope_base", layer.rope_base},
           {"rope_scale", layer.rope_freq_scale},
-          {"cache_group", cache.group}};
+          {"cache_layer", layer.cache_layer},
+          {"owns_cache", layer.owns_cache},
+          {"cache_group", caches[layer.cache_layer].group}};
 }
 
 // What one sequence of `context` positions takes, and a step of an engine with its own defaults.
@@ -144,7 +155,7 @@ Result<void> inspect(const InspectOptions& options) {
     const model::Config& config = model->config();
     report["model"] = describe(config);
     for (size_t i = 0; i < config.layers.size(); ++i) {
-      report["layers"].push_back(describe(config.layers[i], model->program().cache_layers()[i]));
+      report["layers"].push_back(describe(config.layers[i], model->program().cache_layers()));
     }
     uint32_t context = options.context == 0 ? std::min(config.context, kDefaultContext) : options.context;
     FACET_TRY(report["memory"], describe_memory(*model, options.compute, context));

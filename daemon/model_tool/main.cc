@@ -49,6 +49,7 @@ struct AllOptions {
   bool jsonl = false;
   LogitsOptions logits;
   GenerateOptions generate;
+  DraftOptions draft;
   PerplexityOptions perplexity;
   BenchOptions bench;
 };
@@ -94,6 +95,15 @@ void add_computing(CLI::App& app, AllOptions& all, Command& chosen) {
   add_compute(command, g.compute);
   command->add_option("--ids", g.ids, "the prompt")->required();
   command->add_option("-n", g.count, "new tokens")->required()->check(CLI::Range(1u, kMostTokens));
+
+  DraftOptions& d = all.draft;
+  command = add_command(app, chosen, "draft", "writes the logits of a drafter's guesses after a prompt",
+                        d.target, [&] { return draft(d); });
+  add_compute(command, d.compute);
+  command->add_option("DRAFTER", d.drafter, "the drafter's GGUF file")->required();
+  command->add_option("--ids", d.ids, "the prompt")->required();
+  command->add_option("-n", d.count, "guesses")->required()->check(CLI::Range(1u, kMostTokens));
+  command->add_option("--out", d.out, "float32, little endian, guesses x vocabulary")->required();
 
   PerplexityOptions& p = all.perplexity;
   command = add_command(app, chosen, "perplexity", "of a text, in chunks of the context's size", p.file,

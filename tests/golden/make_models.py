@@ -3,11 +3,12 @@
 
     make_models.py [--check] FOLDER
 
-data/gemma4-vocab.gguf.xz is unpacked there. Every model is NAME.gguf in FOLDER: one for each data/NAME.json that says how it was made, and Gemma 3 in every other type
-that gguf-py can write. Beside each lie the logits that exact arithmetic gives: NAME.logits.bin, float32 [rows, vocabulary] of all
+Every model is NAME.gguf in FOLDER: one for each data/NAME.json that says how it was made (or holds it, where an independent
+quantizer made it), Gemma 3 in every other type that gguf-py can write, and shapes that no file of data/ has. Beside each lie the logits
+that exact arithmetic gives: NAME.logits.bin, float32 [rows, vocabulary] of all
 positions of the prompts in NAME.logits.json, one after the other. A model whose hash is right is left alone, so a second call takes a
 moment. --check makes nothing and exits 1 if something is missing or differs. Making needs the packages of requirements.txt; checking
-needs nothing.
+needs nothing. data/gemma4-vocab.gguf.xz is unpacked there, too.
 """
 import argparse
 import hashlib
@@ -33,22 +34,37 @@ VOCABULARY = "gemma4-vocab.gguf"
 VOCABULARY_SHA256 = "58b1ba0b57f3b4d7c468ba4ffd91ad85190346a3d7ad7e71d1cabaae8a14bb65"
 
 
+DRAFTER = "assistant"  # the variant that has no logits of its own
+
+# Shapes that no file of data/ covers: name -> (arguments, sha256).
+OTHER_SHAPES = {
+    "e4b-fused": ({"variant": "e4b", "seed": 1, "set": {"fused_qkv": True, "untied": True}},
+                  "afed232ee5ae7aadc6ad42e856d09e93e39d6a75f0fa6287ad4c69ff78e7486e"),
+}
+
+
 def wanted() -> dict[str, tuple[dict, str]]:
     """name -> (arguments of make_tiny_gemma.py, sha256 of the file)."""
     models = {}
     for path in sorted((HERE / "data").glob("*.json")):
         golden = json.loads(path.read_text())
-        models[golden["name"]] = (golden["make"], golden["gguf_sha256"])
+        if golden.get("kind") == "mtp":
+            models[path.stem + "-drafter"] = (golden["drafter"], golden["drafter_sha256"])
+        else:
+            models[golden["name"]] = (golden["make"], golden["gguf_sha256"])
     for name, (outtype, sha256) in OTHER_TYPES.items():
         models[name] = ({"variant": "gemma3", "seed": 1, "outtype": outtype}, sha256)
-    return models
+    return models | OTHER_SHAPES
 
 
 def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
 
 
-def make(arguments: dict, path: Path) -> None:
+def make(name: str, arguments: dict, path: Path) -> None:
+    if "kquant" in arguments:
+        path.write_bytes((HERE / "data" / f"{name}.gguf").read_bytes())
+        return
     command = [sys.executable, str(HERE / "gemma4" / "make_tiny_gemma.py"), "--out", str(path)]
     for key in ("variant", "seed", "outtype"):
         if key in arguments:
@@ -69,23 +85,25 @@ def prompts_of(name: str) -> list[list[int]]:
     return [prompt["ids"] for prompt in json.loads(path.read_text())["prompts"]] if path.exists() else []
 
 
-def logits_made_from(name: str, sha256: str) -> dict:
+def logits_made_from(name: str, variant: str, sha256: str) -> dict:
     """What NAME.logits.json says if it belongs to the model, the prompts and the reference as they are now."""
-    prompts = prompts_of("gemma3")
+    prompts = prompts_of(variant)
     prompts += [prompt for prompt in prompts_of(name) if prompt not in prompts]
     return {"model": sha256, "reference": sha256_of(HERE / "gemma4" / "gemma4_reference.py"), "prompts": prompts}
 
 
-def has_logits(path: Path, sha256: str) -> bool:
+def has_logits(path: Path, variant: str, sha256: str) -> bool:
+    if variant == DRAFTER:
+        return True
     about, data = path.with_suffix(".logits.json"), path.with_suffix(".logits.bin")
-    return about.is_file() and data.is_file() and json.loads(about.read_text()) == logits_made_from(path.stem, sha256)
+    return about.is_file() and data.is_file() and json.loads(about.read_text()) == logits_made_from(path.stem, variant, sha256)
 
 
-def make_logits(path: Path, sha256: str) -> None:
+def make_logits(path: Path, variant: str, sha256: str) -> None:
     import numpy
     from gemma4.gemma4_reference import Model
 
-    model, about = Model(str(path)), logits_made_from(path.stem, sha256)
+    model, about = Model(str(path)), logits_made_from(path.stem, variant, sha256)
     rows = numpy.concatenate([model.logits(prompt) for prompt in about["prompts"]])
     path.with_suffix(".logits.bin").write_bytes(rows.astype("<f4").tobytes())
     path.with_suffix(".logits.json").write_text(json.dumps(about))  # last: it says that the other is there
@@ -105,23 +123,22 @@ def main() -> int:
     for name, (arguments, sha256) in wanted().items():
         path = options.folder / f"{name}.gguf"
         found = sha256_of(path) == sha256
-        if found and has_logits(path, sha256):
+        if found and has_logits(path, arguments["variant"], sha256):
             continue
         if options.check:
             return 1
-        if found:
-            make_logits(path, sha256)
-            continue
-        part = path.with_suffix(".part")
-        make(arguments, part)
-        if sha256_of(part) != sha256:
-            print(f"make_models: {name}: sha256 is {sha256_of(part)}, expected {sha256}", file=sys.stderr)
-            part.unlink()
-            status = 1
-            continue
-        part.replace(path)
-        make_logits(path, sha256)
-        print(f"make_models: {path}")
+        if not found:
+            part = path.with_suffix(".part")
+            make(name, arguments, part)
+            if sha256_of(part) != sha256:
+                print(f"make_models: {name}: sha256 is {sha256_of(part)}, expected {sha256}", file=sys.stderr)
+                part.unlink()
+                status = 1
+                continue
+            part.replace(path)
+            print(f"make_models: {path}")
+        if not has_logits(path, arguments["variant"], sha256):
+            make_logits(path, arguments["variant"], sha256)
     return status
 
 
