@@ -4,8 +4,9 @@
 
 namespace facet::engine {
 
-Result<DraftRunner> DraftRunner::create(plugins::Device& device, std::shared_ptr<const model::Drafter> drafter,
-                                        facet_type cache_type, uint32_t max_rows) {
+Result<DraftRunner> DraftRunner::create(plugins::Device& device,
+                                        std::shared_ptr<const model::Drafter> drafter, facet_type cache_type,
+                                        uint32_t max_rows) {
   FACET_TRY(plugins::Program program, device.create_program(drafter->program().desc(cache_type)));
   FACET_TRY(plugins::Context context, program.create_context(max_rows, max_rows));
   return DraftRunner(std::move(drafter), std::move(program), std::move(context));

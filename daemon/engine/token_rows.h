@@ -1,7 +1,8 @@
 // Rows of a table of the model file, one per token of a batch, as an input of a program.
 //
-// For tables that stay on the host because a device has no room for them (per-layer embeddings are half of a small
-// model's file): a row is read and decoded when its token is in a batch, and nothing else of the table is touched.
+// For tables that stay on the host because a device has no room for them (per-layer embeddings are half of a
+// small model's file): a row is read and decoded when its token is in a batch, and nothing else of the table
+// is touched.
 #pragma once
 
 #include <facet/backend.h>

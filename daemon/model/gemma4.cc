@@ -1,10 +1,11 @@
 // Gemma 4: E2B, E4B, 12B, 31B and 26B-A4B, text part.
 //
-// Sliding and global layers as the file's pattern says, each kind with its own head size, KV heads and RoPE: global
-// layers rotate only the pairs whose rope_freqs are not huge. Queries, keys and values are normed per head and
-// scores not scaled; a layer without values of its own takes its raw keys. The last layers may share the cache of
-// the last layer of their kind that fills one. In the mixture models experts stand beside the gated layer. In the
-// small ones each layer also gets an embedding of the token of its own, of a table that stays on the host.
+// Sliding and global layers as the file's pattern says, each kind with its own head size, KV heads and RoPE:
+// global layers rotate only the pairs whose rope_freqs are not huge. Queries, keys and values are normed per
+// head and scores not scaled; a layer without values of its own takes its raw keys. The last layers may share
+// the cache of the last layer of their kind that fills one. In the mixture models experts stand beside the
+// gated layer. In the small ones each layer also gets an embedding of the token of its own, of a table that
+// stays on the host.
 #include "daemon/model/gemma4.h"
 
 #include <cmath>
@@ -30,8 +31,9 @@ Result<void> read_heads(const ConfigReader& keys, Config& c) {
     FACET_TRY(uint32_t rope_dims, keys.number_or("rope.dimension_count" + swa, 2, head_dim, head_dim));
     FACET_TRY(float base, keys.real("rope.freq_base" + swa, 1.0f, 1e12f));
     if (value_dim != head_dim) {
-      return keys.error("attention.value_length" + swa, "is " + std::to_string(value_dim) + ", the key_length " +
-                                                            std::to_string(head_dim) + ": must be equal");
+      return keys.error("attention.value_length" + swa, "is " + std::to_string(value_dim) +
+                                                            ", the key_length " + std::to_string(head_dim) +
+                                                            ": must be equal");
     }
     if (rope_dims % 2 != 0) return keys.error("rope.dimension_count" + swa, "is odd");
     for (uint32_t i = 0; i < count; ++i) {
@@ -62,7 +64,8 @@ Result<void> read_experts(const ConfigReader& keys, Config& c) {
   return {};
 }
 
-// Which cache layer each layer reads: its own, or for the last layers that of the last one of their kind that has one.
+// Which cache layer each layer reads: its own, or for the last layers that of the last one of their kind that
+// has one.
 Result<void> share_caches(const ConfigReader& keys, Config& c) {
   const auto count = static_cast<uint32_t>(c.layers.size());
   FACET_TRY(uint32_t shared, keys.number_or("attention.shared_kv_layers", 0, count - 1, 0));
@@ -73,14 +76,16 @@ Result<void> share_caches(const ConfigReader& keys, Config& c) {
     if (layer.owns_cache) last[layer.sliding] = i;
     if (!last[layer.sliding]) {
       return keys.error("attention.shared_kv_layers", "is " + std::to_string(shared) + ": layer " +
-                                                          std::to_string(i) + " has no layer of its kind to share with");
+                                                          std::to_string(i) +
+                                                          " has no layer of its kind to share with");
     }
     layer.cache_layer = *last[layer.sliding];
   }
   return {};
 }
 
-// What each layer gets of the token's own embedding, which the host hands in: [rows, layers * per_layer_embedding].
+// What each layer gets of the token's own embedding, which the host hands in: [rows, layers *
+// per_layer_embedding].
 Value per_layer_inputs(Builder& b, Weights& w, const Config& c, Value x) {
   const uint32_t e = c.per_layer_embedding, all = static_cast<uint32_t>(c.layers.size()) * e;
   Value rows = b.scale(b.input(kPerLayerEmbedding, all), std::sqrt(static_cast<float>(e)));
@@ -119,7 +124,8 @@ graph::Weight Gemma4Graph::matrix(uint32_t i, const char* name, uint32_t inputs,
 }
 
 Value Gemma4Graph::norm(uint32_t i, const char* name, Value x, uint32_t segment) {
-  return b.rms_norm(x, w.vector("blk." + std::to_string(i) + "." + name + ".weight", segment), segment, c.norm_eps);
+  return b.rms_norm(x, w.vector("blk." + std::to_string(i) + "." + name + ".weight", segment), segment,
+                    c.norm_eps);
 }
 
 // The figure: one layer.
@@ -128,12 +134,14 @@ Value Gemma4Graph::layer(uint32_t i, Value x, std::optional<Value> per_layer) {
   x = b.add(x, norm(i, "post_attention_norm", attention(i, norm(i, "attn_norm", x, n)), n));
 
   Value f = feed_forward(i, norm(i, "ffn_norm", x, n));
-  if (c.experts > 0) f = b.add(norm(i, "post_ffw_norm_1", f, n), norm(i, "post_ffw_norm_2", experts(i, x), n));
+  if (c.experts > 0)
+    f = b.add(norm(i, "post_ffw_norm_1", f, n), norm(i, "post_ffw_norm_2", experts(i, x), n));
   x = b.add(x, norm(i, "post_ffw_norm", f, n));
 
   if (per_layer) {
     Value gate = b.matmul(x, matrix(i, "inp_gate", n, c.per_layer_embedding));
-    Value mixed = b.matmul(b.gated(FACET_GELU_TANH, gate, *per_layer), matrix(i, "proj", c.per_layer_embedding, n));
+    Value mixed =
+        b.matmul(b.gated(FACET_GELU_TANH, gate, *per_layer), matrix(i, "proj", c.per_layer_embedding, n));
     x = b.add(x, norm(i, "post_norm", mixed, n));
   }
   return b.scale(x, 1, w.vector("blk." + std::to_string(i) + ".layer_output_scale.weight", 1));

@@ -1,7 +1,7 @@
 // What the two families of Gemma 4 share: the keys of a file, and one layer of the graph.
 //
-// The models (gemma4.cc) own caches; their drafters (gemma4_assistant.cc) have the same layers without keys and
-// values of their own and read the caches of the model that they draft for.
+// The models (gemma4.cc) own caches; their drafters (gemma4_assistant.cc) have the same layers without keys
+// and values of their own and read the caches of the model that they draft for.
 #pragma once
 
 #include <optional>

@@ -1,8 +1,9 @@
 // The drafter of a Gemma 4 model (multi-token prediction): a few small layers that guess the next token.
 //
-// It has no cache: its sliding layers read the target's last sliding cache layer, its global ones the last global.
-// Its input is the target's embedding of the last token and the target's state before the output matrix; the next
-// guess is fed its own state. A row's position is that of the token after the target's cache, also for later guesses.
+// It has no cache: its sliding layers read the target's last sliding cache layer, its global ones the last
+// global. Its input is the target's embedding of the last token and the target's state before the output
+// matrix; the next guess is fed its own state. A row's position is that of the token after the target's
+// cache, also for later guesses.
 #include <cmath>
 
 #include "daemon/model/family.h"
@@ -24,7 +25,8 @@ Result<void> read_target_caches(const GgufFile& file, const Config& target, Conf
     LayerConfig& layer = c.layers[i];
     const LayerConfig* source = last[layer.sliding];
     const std::string where = "layer " + std::to_string(i) + " of the drafter";
-    if (source == nullptr) return file.error(FACET_MALFORMED, where + ": the target has no layer of its kind");
+    if (source == nullptr)
+      return file.error(FACET_MALFORMED, where + ": the target has no layer of its kind");
     if (source->kv_heads != layer.kv_heads || source->head_dim != layer.head_dim) {
       return file.error(FACET_MALFORMED, where + " has " + std::to_string(layer.kv_heads) + " KV heads of " +
                                              std::to_string(layer.head_dim) + ", the target " +
@@ -35,15 +37,16 @@ Result<void> read_target_caches(const GgufFile& file, const Config& target, Conf
     layer.cache_layer = source->cache_layer;
   }
   if (c.window != target.window) {
-    return file.error(FACET_MALFORMED, "the drafter's window is " + std::to_string(c.window) + ", the target's " +
-                                           std::to_string(target.window));
+    return file.error(FACET_MALFORMED, "the drafter's window is " + std::to_string(c.window) +
+                                           ", the target's " + std::to_string(target.window));
   }
   return {};
 }
 
 }  // namespace
 
-Result<Family> build_gemma4_assistant(const GgufFile& file, const GgufFile& target_file, const Family& target) {
+Result<Family> build_gemma4_assistant(const GgufFile& file, const GgufFile& target_file,
+                                      const Family& target) {
   FACET_TRY(std::string_view architecture, file.string("general.architecture"));
   if (architecture != "gemma4-assistant") {
     return file.error(FACET_UNSUPPORTED, "architecture " + quoted(architecture) + " is not gemma4-assistant");
@@ -57,12 +60,13 @@ Result<Family> build_gemma4_assistant(const GgufFile& file, const GgufFile& targ
   FACET_TRY(uint32_t state, keys.number("embedding_length_out", 1, kMaxEmbedding));
   const Config& t = target.config;
   if (state != t.embedding) {
-    return keys.error("embedding_length_out",
-                      "is " + std::to_string(state) + ", the target's embedding_length " + std::to_string(t.embedding));
+    return keys.error(
+        "embedding_length_out",
+        "is " + std::to_string(state) + ", the target's embedding_length " + std::to_string(t.embedding));
   }
   if (c.vocabulary != t.vocabulary) {
-    return file.error(FACET_MALFORMED, "the drafter has " + std::to_string(c.vocabulary) + " tokens, the target " +
-                                           std::to_string(t.vocabulary));
+    return file.error(FACET_MALFORMED, "the drafter has " + std::to_string(c.vocabulary) +
+                                           " tokens, the target " + std::to_string(t.vocabulary));
   }
   if (c.experts > 0 || c.per_layer_embedding > 0) {
     return file.error(FACET_UNSUPPORTED, "a drafter with experts or per-layer embeddings");

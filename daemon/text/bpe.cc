@@ -14,7 +14,8 @@ Error malformed(size_t merge, std::string_view what) {
 
 Result<Merge> read_merge(const PieceIndex& pieces, std::string_view text, size_t rank) {
   size_t space = text.find(' ');
-  if (space == text.npos || space == 0 || space + 1 == text.size() || text.find(' ', space + 1) != text.npos) {
+  if (space == text.npos || space == 0 || space + 1 == text.size() ||
+      text.find(' ', space + 1) != text.npos) {
     return malformed(rank, "is not two pieces with a space between");
   }
   auto left = pieces.find(text.substr(0, space)), right = pieces.find(text.substr(space + 1));

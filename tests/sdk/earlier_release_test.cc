@@ -13,7 +13,8 @@ namespace {
 Bytes bytes_of(std::string_view hex) {
   Bytes bytes;
   auto digit = [](char c) { return static_cast<unsigned>(c <= '9' ? c - '0' : c - 'a' + 10); };
-  for (size_t i = 0; i + 1 < hex.size(); i += 2) bytes.push_back(std::byte(digit(hex[i]) << 4 | digit(hex[i + 1])));
+  for (size_t i = 0; i + 1 < hex.size(); i += 2)
+    bytes.push_back(std::byte(digit(hex[i]) << 4 | digit(hex[i + 1])));
   return bytes;
 }
 

@@ -91,11 +91,41 @@ class Generator {
   size_t below(size_t count) { return random_() % count; }
 
   std::string string() {
-    static const std::vector<std::string> kParts = {
-        "a",          "Oslo",       "\"",       "'",       "\\",   "\n",     "\t", "{",      "}",  "[",
-        "]",          ":",          ",",        " ",       "None", "true",   "1",  "<|\"|>", "é",  "日本",
-        "\U0001F44B", "<turn|>",    "<|turn>",  "\\u0041", "``",   "\"\"\"", "<",  "|>",     "\x01",
-        "\u2028",     "<|tool_call>", "<tool_call|>", "<|channel>thought\n", "call:f{", std::string(1, '\0')};
+    static const std::vector<std::string> kParts = {"a",
+                                                    "Oslo",
+                                                    "\"",
+                                                    "'",
+                                                    "\\",
+                                                    "\n",
+                                                    "\t",
+                                                    "{",
+                                                    "}",
+                                                    "[",
+                                                    "]",
+                                                    ":",
+                                                    ",",
+                                                    " ",
+                                                    "None",
+                                                    "true",
+                                                    "1",
+                                                    "<|\"|>",
+                                                    "é",
+                                                    "日本",
+                                                    "\U0001F44B",
+                                                    "<turn|>",
+                                                    "<|turn>",
+                                                    "\\u0041",
+                                                    "``",
+                                                    "\"\"\"",
+                                                    "<",
+                                                    "|>",
+                                                    "\x01",
+                                                    "\u2028",
+                                                    "<|tool_call>",
+                                                    "<tool_call|>",
+                                                    "<|channel>thought\n",
+                                                    "call:f{",
+                                                    std::string(1, '\0')};
     std::string text;
     for (size_t parts = below(6); parts > 0; --parts) text += kParts[below(kParts.size())];
     return text;
@@ -195,13 +225,45 @@ TEST_CASE("the notation has room around it, quoted keys and null by two names") 
 }
 
 TEST_CASE("a malformed call comes out as it was written") {
-  for (const char* inside :
-       {"", "call", "call:", "call:f", "call:f{", "call:f}", "call:{}", "call:f{a}", "call:f{a:}", "call:f{:1}",
-        "call:f{a:1,}", "call:f{,}", "call:f{a:1}}", "call:f{a:1}x", "call:f{a:Oslo}", "call:f{a:\"Oslo}",
-        "call:f{a:\"x\"y}", "call:f{a:01}", "call:f{a:1.}", "call:f{a:.5}", "call:f{a:+1}", "call:f{a:1e}",
-        "call:f{a:NaN}", "call:f{a:[1,]}", "call:f{a:[1}", "call:f{a:[}", "call:f{a:{]}", "call:f[1]",
-        "call:a b{}", "f{}", "\"call:f{}\"", "call:f{\"a\"}", "call:f{\"a\"1}", "call:f{a\":1}", "call:f{a:1\"}",
-        "call:f{}call:g{}", "call:\xC3\xA9{}", "call:f{a:}\"", "{\"name\":\"f\"}"}) {
+  for (const char* inside : {"",
+                             "call",
+                             "call:",
+                             "call:f",
+                             "call:f{",
+                             "call:f}",
+                             "call:{}",
+                             "call:f{a}",
+                             "call:f{a:}",
+                             "call:f{:1}",
+                             "call:f{a:1,}",
+                             "call:f{,}",
+                             "call:f{a:1}}",
+                             "call:f{a:1}x",
+                             "call:f{a:Oslo}",
+                             "call:f{a:\"Oslo}",
+                             "call:f{a:\"x\"y}",
+                             "call:f{a:01}",
+                             "call:f{a:1.}",
+                             "call:f{a:.5}",
+                             "call:f{a:+1}",
+                             "call:f{a:1e}",
+                             "call:f{a:NaN}",
+                             "call:f{a:[1,]}",
+                             "call:f{a:[1}",
+                             "call:f{a:[}",
+                             "call:f{a:{]}",
+                             "call:f[1]",
+                             "call:a b{}",
+                             "f{}",
+                             "\"call:f{}\"",
+                             "call:f{\"a\"}",
+                             "call:f{\"a\"1}",
+                             "call:f{a\":1}",
+                             "call:f{a:1\"}",
+                             "call:f{}call:g{}",
+                             "call:\xC3\xA9{}",
+                             "call:f{a:}\"",
+                             "{\"name\":\"f\"}"}) {
     const MarkedText call = call_of(inside);
     CAPTURE(inside);
     CHECK(events_of(call + "on") == Events{"malformed:" + call.text(), "text:on"});
@@ -227,8 +289,8 @@ TEST_CASE("nothing is lost at the end, wherever it comes") {
 }
 
 TEST_CASE("a mark out of place is dropped, a quote mark is text") {
-  CHECK(events_of(kNothing + "a" + Mark::kCallClose + "b" + Mark::kChannelClose + "c" + Mark::kTurnOpen + "d" +
-                  Mark::kToolOpen + Mark::kImage + Mark::kThink + "e" + Mark::kQuote + "f") ==
+  CHECK(events_of(kNothing + "a" + Mark::kCallClose + "b" + Mark::kChannelClose + "c" + Mark::kTurnOpen +
+                  "d" + Mark::kToolOpen + Mark::kImage + Mark::kThink + "e" + Mark::kQuote + "f") ==
         Events{"text:abcde<|\"|>f"});
   CHECK(events_of(kNothing + Mark::kChannelOpen + "thought\na" + Mark::kQuote + "b" + Mark::kChannelClose) ==
         Events{"thought:a<|\"|>b"});
