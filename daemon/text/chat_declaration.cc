@@ -11,11 +11,15 @@ namespace {
 
 using Kind = JsonValue::Kind;
 
-// Properties with these names are not written: the template takes them for parts of the schema.
+// What is not written where the parts of a schema stand in for its properties.
 constexpr std::string_view kSchemaKeys[] = {"description", "type", "properties", "required", "nullable"};
 
 Error invalid(const std::string& field, const std::string& why) {
   return {FACET_INVALID_ARGUMENT, field + " " + why};
+}
+
+bool is_schema_key(std::string_view key) {
+  return std::find(std::begin(kSchemaKeys), std::end(kSchemaKeys), key) != std::end(kSchemaKeys);
 }
 
 // Whether Python takes the value for true; a missing one is not.
@@ -151,12 +155,12 @@ class DeclarationWriter {
     return {};
   }
 
-  Result<void> properties(const JsonValue& schemas, const std::string& field) {
+  Result<void> properties(const JsonValue& schemas, const std::string& field, bool schema_itself = false) {
     if (!schemas.is(Kind::kObject)) return invalid(field, "is no object");
     Separator comma;
     for (size_t i : key_order(schemas)) {
       const std::string& key = schemas.keys[i];
-      if (std::find(std::begin(kSchemaKeys), std::end(kSchemaKeys), key) != std::end(kSchemaKeys)) continue;
+      if (schema_itself && is_schema_key(key)) continue;
       comma(out_);
       out_.add(key);
       out_.add(":{");
@@ -199,7 +203,7 @@ class DeclarationWriter {
     const bool own = inner && inner->is(Kind::kObject);
     comma(out_);
     out_.add("properties:{");
-    FACET_CHECK(properties(own ? *inner : schema, own ? field + ".properties" : field));
+    FACET_CHECK(properties(own ? *inner : schema, own ? field + ".properties" : field, !own));
     out_.add("}");
     if (truthy(schema.find("required"))) {
       comma(out_);

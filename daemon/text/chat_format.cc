@@ -9,6 +9,9 @@
 namespace facet::text {
 namespace {
 
+// As every official template but those of E2B and E4B has it: what an answer without thoughts begins with.
+constexpr std::string_view kEmptyThought = R"(<|channel>thought\n<channel|>)";
+
 // What is looked for, by index of Mark.
 std::array<std::string_view, kMarks> names_of(ChatFamily family) {
   std::array<std::string_view, kMarks> names;
@@ -34,10 +37,11 @@ bool needed(Mark mark) {
 
 }  // namespace
 
-std::optional<ChatFamily> chat_family(std::string_view architecture) {
+std::optional<ChatFamily> chat_family(std::string_view architecture, std::string_view chat_template) {
   if (architecture == "gemma3") return ChatFamily::kGemma3;
-  if (architecture == "gemma4") return ChatFamily::kGemma4;
-  return std::nullopt;
+  if (architecture != "gemma4") return std::nullopt;
+  const bool small = !chat_template.empty() && chat_template.find(kEmptyThought) == chat_template.npos;
+  return small ? ChatFamily::kGemma4Small : ChatFamily::kGemma4;
 }
 
 std::string_view trim(std::string_view text) {
@@ -55,7 +59,7 @@ std::string_view trim(std::string_view text) {
 
 Result<MarkedText> render_chat(ChatFamily family, const Chat& chat) {
   FACET_CHECK(check_chat(chat));
-  return family == ChatFamily::kGemma3 ? render_gemma3(chat) : render_gemma4(chat);
+  return family == ChatFamily::kGemma3 ? render_gemma3(chat) : render_gemma4(family, chat);
 }
 
 Result<ChatFormat> ChatFormat::make(ChatFamily family, const Vocabulary& vocabulary) {

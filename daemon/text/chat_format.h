@@ -18,8 +18,9 @@
 
 namespace facet::text {
 
-// Of the models with this `general.architecture`; none if we know no chat format for them.
-std::optional<ChatFamily> chat_family(std::string_view architecture);
+// Of the models with this `general.architecture`; none if we know no chat format for them. The chat template
+// that comes with a model, empty if there is none, tells only the small Gemma 4 models from the others.
+std::optional<ChatFamily> chat_family(std::string_view architecture, std::string_view chat_template);
 
 // The prompt, with BOS in front. Errors: those of check_chat(); malformed, too_large or invalid_argument,
 // naming the field, for JSON that is none, is nested too deep, or is no declaration; unsupported, naming the

@@ -12,7 +12,7 @@
 namespace facet::text {
 
 Result<MarkedText> render_gemma3(const Chat& chat);
-Result<MarkedText> render_gemma4(const Chat& chat);
+Result<MarkedText> render_gemma4(ChatFamily family, const Chat& chat);
 
 // One declaration, between its marks; `field` names it in errors.
 Result<void> write_declaration(const std::string& json, const std::string& field, MarkedText& out);

@@ -1,6 +1,7 @@
 // Gemma 4: a system turn with the wish to think, the system's text and the tools; then a turn for each
-// message, but one model turn for an answer that calls tools, hears from them and goes on. Equal to the
-// official template in what it writes, also where that is odd.
+// message, but one model turn for an answer that calls tools, hears from them and goes on. Equal to Google's
+// template of 2026-07-09 in what it writes, but for two places that are marked below: there it is equal to
+// the template of 2026-04, which tests/golden/data/chat.jsonl was made with.
 #include <algorithm>
 #include <optional>
 
@@ -34,7 +35,7 @@ enum class Last : uint8_t { kOther, kCalls, kResponses };
 
 class Gemma4Writer {
  public:
-  explicit Gemma4Writer(const Chat& chat) : chat_(chat) {}
+  Gemma4Writer(ChatFamily family, const Chat& chat) : chat_(chat), out_(family) {}
 
   Result<MarkedText> write() && {
     out_.add(Mark::kBos);
@@ -46,10 +47,11 @@ class Gemma4Writer {
       if (chat_.messages[i].role == Role::kUser) last_user_ = i;
     }
     for (size_t i = begin_; i < chat_.messages.size(); ++i) FACET_CHECK(message(i));
+    // The template of July opens a thought here after responses, if the model may think.
     if (chat_.add_generation_prompt && last_ == Last::kOther) {
       out_.add(Mark::kTurnOpen);
       out_.add("model\n");
-      if (!chat_.thinking) thought("");
+      if (!chat_.thinking && out_.family() != ChatFamily::kGemma4Small) thought("");
     }
     return std::move(out_);
   }
@@ -65,13 +67,25 @@ class Gemma4Writer {
       out_.add(Mark::kThink);
       out_.add("\n");
     }
-    if (has_text) FACET_CHECK(content(0));
+    if (has_text) FACET_CHECK(system_text());
     for (size_t i = 0; i < chat_.tools.size(); ++i) {
       out_.add(Mark::kToolOpen);
       FACET_CHECK(write_declaration(chat_.tools[i], "tools[" + std::to_string(i) + "]", out_));
       out_.add(Mark::kToolClose);
     }
     end_turn();
+    return {};
+  }
+
+  Result<void> system_text() {
+    const std::vector<ContentPart>& parts = chat_.messages[0].content;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      if (parts[i].kind != PartKind::kText) {
+        return Error{FACET_UNSUPPORTED, "messages[0].content[" + std::to_string(i) + "] is no text"};
+      }
+      out_.add(trim(parts[i].text));
+      if (parts.size() > 1) out_.add(" ");
+    }
     return {};
   }
 
@@ -89,21 +103,26 @@ class Gemma4Writer {
     previous_was_model_ = model;
 
     const bool after_last_user = !last_user_ || index > *last_user_;
-    if (!message.tool_calls.empty() && !message.reasoning.empty() && after_last_user) {
-      thought(message.reasoning + "\n");
-    }
+    if (model && !message.reasoning.empty() && after_last_user) thought(message.reasoning + "\n");
     FACET_CHECK(calls(index));
     FACET_TRY(const bool answered, responses(index));
-    FACET_CHECK(content(index));
-    const bool silent = std::all_of(
-        message.content.begin(), message.content.end(),
-        [](const ContentPart& part) { return part.kind == PartKind::kText && part.text.empty(); });
+    const bool silent = !content(message);
+    const bool goes_on = model && next_is_model(index) && (message.tool_calls.empty() || answered);
     if (last_ == Last::kCalls) {
       out_.add(Mark::kResponseOpen);
-    } else if (!(answered && silent)) {
+    } else if (!goes_on && !(answered && silent)) {
+      // The template of July closes the turn also after responses that someone else's message follows.
       end_turn();
     }
     return {};
+  }
+
+  // Whether the next message is the assistant's, tools' messages apart.
+  bool next_is_model(size_t index) const {
+    do {
+      ++index;
+    } while (index < chat_.messages.size() && chat_.messages[index].role == Role::kTool);
+    return index < chat_.messages.size() && chat_.messages[index].role == Role::kAssistant;
   }
 
   Result<void> check_fields(size_t index) {
@@ -166,7 +185,7 @@ class Gemma4Writer {
     }
     if (!any && !message.tool_calls.empty()) {
       for (size_t i = index + 1; i < chat_.messages.size() && chat_.messages[i].role == Role::kTool; ++i) {
-        FACET_CHECK(answer(message, i));
+        answer(message, chat_.messages[i]);
         any = true;
       }
     }
@@ -174,27 +193,21 @@ class Gemma4Writer {
     return any;
   }
 
-  // The tool message `index` answers a call of `caller`.
-  Result<void> answer(const ChatMessage& caller, size_t index) {
-    const ChatMessage& message = chat_.messages[index];
-    std::string name = message.name;
+  // What a tool's message says to a call of `caller`.
+  void answer(const ChatMessage& caller, const ChatMessage& message) {
+    std::string name = message.name.empty() ? "unknown" : message.name;
     for (const ToolCall& call : caller.tool_calls) {
       if (call.id == message.tool_call_id) name = call.name;
     }
-    if (name.empty()) {
-      return invalid(field_of(index) + ".tool_call_id", "is that of no call, and the message has no name");
-    }
     JsonValue body;
     if (!message.content.empty()) body.kind = JsonValue::Kind::kString;
-    for (size_t i = 0; i < message.content.size(); ++i) {
-      if (message.content[i].kind != PartKind::kText) {
-        return Error{FACET_UNSUPPORTED, field_of(index) + ".content[" + std::to_string(i) +
-                                            "] is no text: a tool answers with text alone"};
-      }
-      body.text += message.content[i].text;
+    for (const ContentPart& part : message.content) {
+      if (part.kind == PartKind::kText) body.text += part.text;
     }
     response(name, body);
-    return {};
+    for (const ContentPart& part : message.content) {
+      if (part.kind != PartKind::kText) out_.add(mark_of(part.kind));
+    }
   }
 
   void response(std::string_view name, const JsonValue& value) {
@@ -212,24 +225,28 @@ class Gemma4Writer {
     out_.add(Mark::kResponseClose);
   }
 
-  Result<void> content(size_t index) {
-    const ChatMessage& message = chat_.messages[index];
+  // Whether there is any.
+  bool content(const ChatMessage& message) {
+    bool any = false;
     for (const ContentPart& part : message.content) {
-      if (part.kind == PartKind::kText) {
-        const bool model = message.role == Role::kAssistant;
-        out_.add(model ? trim(without_thoughts(part.text)) : trim(part.text));
+      if (part.kind != PartKind::kText) {
+        out_.add(mark_of(part.kind));
+        any = true;
         continue;
       }
-      last_ = Last::kOther;
-      out_.add(part.kind == PartKind::kImage   ? Mark::kImage
-               : part.kind == PartKind::kAudio ? Mark::kAudio
-                                               : Mark::kVideo);
+      const std::string visible = message.role == Role::kAssistant ? without_thoughts(part.text) : part.text;
+      out_.add(trim(visible));
+      any = any || !trim(visible).empty();
     }
-    return {};
+    return any;
+  }
+
+  static Mark mark_of(PartKind kind) {
+    return kind == PartKind::kImage ? Mark::kImage : kind == PartKind::kAudio ? Mark::kAudio : Mark::kVideo;
   }
 
   const Chat& chat_;
-  MarkedText out_{ChatFamily::kGemma4};
+  MarkedText out_;
   size_t begin_ = 0;                 // the first message after the system turn
   std::optional<size_t> last_user_;  // the user's last message
   bool previous_was_model_ = false;  // the message before this one, tools' messages apart
@@ -238,8 +255,8 @@ class Gemma4Writer {
 
 }  // namespace
 
-Result<MarkedText> render_gemma4(const Chat& chat) {
-  return Gemma4Writer(chat).write();
+Result<MarkedText> render_gemma4(ChatFamily family, const Chat& chat) {
+  return Gemma4Writer(family, chat).write();
 }
 
 }  // namespace facet::text

@@ -1,6 +1,5 @@
 #include "daemon/text/chat_json.h"
 
-#include <array>
 #include <utility>
 
 #include "daemon/text/json_value.h"
@@ -63,10 +62,9 @@ Result<Role> role_of(const JsonValue& message, const std::string& field) {
 }
 
 Result<ContentPart> part_of(const JsonValue& part, const std::string& field) {
-  constexpr std::array<std::pair<std::string_view, PartKind>, 4> kKinds{{{"text", PartKind::kText},
-                                                                         {"image", PartKind::kImage},
-                                                                         {"audio", PartKind::kAudio},
-                                                                         {"video", PartKind::kVideo}}};
+  constexpr std::pair<std::string_view, PartKind> kKinds[] = {
+      {"text", PartKind::kText},   {"image", PartKind::kImage},       {"image_url", PartKind::kImage},
+      {"audio", PartKind::kAudio}, {"input_audio", PartKind::kAudio}, {"video", PartKind::kVideo}};
   FACET_TRY(const std::string type, string(part, "type", field));
   for (const auto& [name, kind] : kKinds) {
     if (name != type) continue;

@@ -11,8 +11,9 @@ namespace facet::text {
 // {"messages":[{"role":"user","content":"..."}, ...], "tools":[...], "enable_thinking":false,
 //  "add_generation_prompt":true}
 //
-// A message's content is a string, null, or an array of {"type":"text","text":"..."} and {"type":"image"},
-// "audio" or "video". An assistant may have "reasoning" (or "reasoning_content"), "tool_calls":
+// A message's content is a string, null, or an array of {"type":"text","text":"..."} and {"type":"image"} (or
+// "image_url"), "audio" (or "input_audio") or "video". An assistant may have "reasoning" (or
+// "reasoning_content"), "tool_calls":
 // [{"id":"...","function":{"name":"...","arguments":{...}}}], whose arguments may also be a string that holds
 // the object, and "tool_responses": [{"name":"...","response":...}]. A tool's message has "tool_call_id" or
 // "name". Fields of other names are left alone.

@@ -14,7 +14,11 @@
 namespace facet::text {
 
 // A chat format belongs to a family of models.
-enum class ChatFamily : uint8_t { kGemma3, kGemma4 };
+enum class ChatFamily : uint8_t {
+  kGemma3,
+  kGemma4,
+  kGemma4Small,  // E2B and E4B: an answer without thoughts does not begin with an empty one
+};
 
 enum class Mark : uint8_t {
   kBos,

@@ -81,7 +81,7 @@ void write_members(const JsonValue& object, KeyStyle keys, MarkedText& out) {
 void write_argument(const JsonValue& value, KeyStyle keys, MarkedText& out) {
   switch (value.kind) {
     case Kind::kNull:
-      out.add("None");
+      out.add("null");
       return;
     case Kind::kBoolean:
       out.add(value.boolean ? "true" : "false");

@@ -1,10 +1,9 @@
 // Gemma 4's notation for the values of calls, responses and declarations.
 //
-//   {city:<|"|>Oslo<|"|>,days:[1,2.5],exact:true,note:None}
+//   {city:<|"|>Oslo<|"|>,days:[1,2.5],exact:true,note:null}
 //
-// is JSON with keys bare and in the order of the alphabet, strings between two quote marks (kQuote) and
-// nothing in them escaped, and None for null. A string may hold any text: only the mark ends it. A *call* is
-// "call:NAME{...}".
+// is JSON with keys bare and in the order of the alphabet, and strings between two quote marks (kQuote) with
+// nothing in them escaped. A string may hold any text: only the mark ends it. A *call* is "call:NAME{...}".
 #pragma once
 
 #include <string_view>
@@ -34,8 +33,9 @@ void write_members(const JsonValue& object, KeyStyle keys, MarkedText& out);
 void write_string(std::string_view text, MarkedText& out);
 
 // Reads "call:NAME{...}", which may have white space around what it is made of and keys between quote marks.
-// The arguments come out as a JSON object, its keys in the order they were written. malformed for anything
-// else, also for a value nested deeper than kMaxJsonDepth; takes time in proportion to the text.
+// None stands for null too. The arguments come out as a JSON object, its keys in the order they were written.
+// malformed for anything else, also for a value nested deeper than kMaxJsonDepth; takes time in proportion to
+// the text.
 Result<ToolCall> read_call(const MarkedText& call);
 
 }  // namespace facet::text
