@@ -2,12 +2,10 @@
 #include <facet/client.hpp>
 #include <iostream>
 
-int main(int count, char** arguments) {
+int main() {
   auto client = facet::client::Client::connect();
   if (!client) return std::cerr << client.error().message << "\n", 1;
-  auto answer =
-      client->generate({.prompt = count > 1 ? arguments[1] : "The capital of France is", .max_tokens = 32},
-                       [](const facet::client::Token& token) { std::cout << token.text << std::flush; });
+  auto answer = client->generate({.prompt = "The capital of France is", .max_tokens = 32},
+                                 [](auto& token) { std::cout << token.text << std::flush; });
   if (!answer) return std::cerr << answer.error().message << "\n", 1;
-  std::cout << "\n";
 }

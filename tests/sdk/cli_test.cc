@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cmath>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -29,6 +30,7 @@ class Program {
   Program(const std::string& socket, std::vector<std::string> arguments, const char* input = "/dev/null") {
     arguments.insert(arguments.begin(), {FACET_CLI, "--socket", socket});
     std::vector<char*> values;
+    values.reserve(arguments.size() + 1);
     for (auto& argument : arguments) values.push_back(argument.data());
     values.push_back(nullptr);
     REQUIRE(pipe2(out_, O_CLOEXEC) == 0);
@@ -185,40 +187,49 @@ TEST_CASE("cli: complete streams the answer and passes on what the flags say") {
 }
 
 TEST_CASE("cli: - is the prompt from standard input, whole and bounded") {
-  std::atomic<int> requests = 0;
-  protocol::Generate asked;
-  FakeDaemon daemon([&](Peer& peer) {
-    peer.greet();
-    auto request = peer.next_of<protocol::Generate>();
-    if (!request) return;
-    ++requests;
-    asked = *request;
-    peer.send_finish(asked.id, 0);
-  });
+  // What `facet complete -` asks for with the file as its input, if it asks, and how it ends.
+  auto complete = [](const char* input) {
+    std::optional<protocol::Generate> asked;
+    Program::End end;
+    {
+      FakeDaemon daemon([&](Peer& peer) {
+        peer.greet();
+        asked = peer.next_of<protocol::Generate>();
+        if (asked) peer.send_finish(asked->id, 0);
+      });
+      end = run(daemon.path(), {"complete", "-"}, input);
+    }
+    return std::pair(asked, end);
+  };
   const std::string text = std::string(200'000, 'a') + "\n\xC3\xB6\n";
-  CHECK(run(daemon.path(), {"complete", "-"}, InputFile(text).path()).code == 0);
-  CHECK(std::get<std::string>(asked.prompt) == text);
-  CHECK(run(daemon.path(), {"complete", "-"}).code == 0);
-  CHECK(std::get<std::string>(asked.prompt).empty());
-  CHECK(requests == 2);
+  auto [whole, end] = complete(InputFile(text).path());
+  CHECK(end.code == 0);
+  REQUIRE(whole);
+  CHECK(std::get<std::string>(whole->prompt) == text);
+  auto empty = complete("/dev/null").first;
+  REQUIRE(empty);
+  CHECK(std::get<std::string>(empty->prompt).empty());
 
+  struct Refusal {
+    std::string bytes;
+    int code;
+    const char* error;
+  };
   constexpr size_t kMost = 4 << 20;
-  auto end = run(daemon.path(), {"complete", "-"}, InputFile(std::string(kMost + 1, 'a')).path());
-  CHECK(end.code == 2);
-  CHECK(end.error.find("standard input: longer than the 4194304 bytes") != std::string::npos);
-  end = run(daemon.path(), {"complete", "-"}, "/dev/zero");
-  CHECK(end.code == 2);
-  // Fits the bound, but not into a message beside what a request needs.
-  end = run(daemon.path(), {"complete", "-"}, InputFile(std::string(kMost, 'a')).path());
-  CHECK(end.code == 1);
-  CHECK(end.error.find("facet: too_large: ") == 0);
-  end = run(daemon.path(), {"complete", "-"}, InputFile("\xFF").path());
-  CHECK(end.code == 1);
-  CHECK(end.error.find("not valid UTF-8") != std::string::npos);
-  end = run(daemon.path(), {"complete", "-"}, "/");
-  CHECK(end.code == 2);
-  CHECK(end.error.find("standard input: Is a directory") != std::string::npos);
-  CHECK(requests == 2);
+  const std::vector<Refusal> refusals = {
+      {std::string(kMost + 1, 'a'), 2, "standard input: longer than the 4194304 bytes"},
+      // Within the bound, but what else a request holds does not fit into the message beside it.
+      {std::string(kMost, 'a'), 1, "facet: too_large: "},
+      {"\xFF", 1, "not valid UTF-8"},
+  };
+  for (const auto& refusal : refusals) {
+    auto [asked, end] = complete(InputFile(refusal.bytes).path());
+    CHECK(!asked);
+    CHECK(end.code == refusal.code);
+    CHECK(end.error.find(refusal.error) != std::string::npos);
+  }
+  CHECK(complete("/dev/zero").second.code == 2);
+  CHECK(complete("/").second.error.find("standard input: Is a directory") != std::string::npos);
 }
 
 TEST_CASE("cli: --json gives a line per token and one for the finish; --ids and --logprobs") {
