@@ -79,17 +79,28 @@ function(facet_add_test name)
   add_test(NAME ${name} COMMAND ${arg_COMMAND} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT 300 ENVIRONMENT
     "FACET_TEST_MODELS=${FACET_TEST_MODELS};FACET_TEST_MODEL_DIR=${FACET_TEST_MODEL_DIR}")
+  if(FACET_SANITIZE MATCHES thread)
+    # A race in a daemon that the test started must end it, or the test would not see it.
+    set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT TSAN_OPTIONS=halt_on_error=1)
+  endif()
 endfunction()
 
-# facet_test(NAME [MODELS] SOURCES file... [PRIVATE target...] [LABELS label...] [ARGS arg...])
-# A doctest program. MODELS: it reads the tiny or the real model, which ctest then gets first. Labels: fast (the default) runs in
-# scripts/test; slow only in .ci/run.
+# The tests with the label threads.
+add_custom_target(threads)
+
+# facet_test(NAME [MODELS] [THREADS] SOURCES file... [PRIVATE target...] [LABELS label...] [ARGS arg...])
+# A doctest program. MODELS: it reads the tiny or the real model, which ctest then gets first. THREADS: it or what it starts uses threads, so it
+# runs under ThreadSanitizer too (label threads). Labels: fast (the default) runs in scripts/test; slow only in .ci/run.
 function(facet_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "MODELS" "" "SOURCES;PRIVATE;LABELS;ARGS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "MODELS;THREADS" "" "SOURCES;PRIVATE;LABELS;ARGS")
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE facet-flags facet-doctest ${arg_PRIVATE})
   if(NOT arg_LABELS)
     set(arg_LABELS fast)
+  endif()
+  if(arg_THREADS)
+    list(APPEND arg_LABELS threads)
+    add_dependencies(threads ${name})
   endif()
   facet_add_test(${name} LABELS ${arg_LABELS} COMMAND ${name} ${arg_ARGS})
   if(arg_MODELS)
