@@ -12,7 +12,6 @@
 namespace facet::broker {
 namespace {
 
-constexpr Micros kHelloTimeout = 60'000'000;
 // For an engine that has closed the link, or shall stop, to end by itself.
 constexpr Micros kEndTimeout = 3'000'000;
 
@@ -51,7 +50,7 @@ void EngineLink::start() {
   if (!socket) return lose(socket.error().message);
   channel_.reset(new Channel(loop_, std::move(*socket), link::kMaxMessageBytes, *this));
   channel_->start();
-  set_timer(kHelloTimeout);
+  set_timer(launch_.hello_timeout);
   scratch_.clear();
   auto hello = link::encode(link::ToEngine(launch_.hello), scratch_);
   if (!hello) return lose(hello.error().message);

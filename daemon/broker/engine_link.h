@@ -28,6 +28,7 @@ struct EngineLaunch {
   std::string program;
   std::vector<std::string> arguments;
   link::BrokerHello hello;  // with the engine's settings
+  Micros hello_timeout = 60'000'000;
 };
 
 class EngineLink : Channel::Owner {

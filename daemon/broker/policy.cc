@@ -46,8 +46,9 @@ Result<void> Policy::admit_request(uid_t user, Holding& connection, uint64_t byt
   return {};
 }
 
-void Policy::request_ended(uid_t user, Holding& connection, uint64_t bytes) {
-  for (Holding* held : {&users_[user], &connection}) {
+void Policy::request_ended(uid_t user, Holding* connection, uint64_t bytes) {
+  for (Holding* held : {&users_[user], connection}) {
+    if (!held) continue;
     --held->requests;
     held->bytes -= bytes;
   }

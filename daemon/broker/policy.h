@@ -41,7 +41,8 @@ class Policy {
   void connection_ended(uid_t user);
 
   Result<void> admit_request(uid_t user, Holding& connection, uint64_t bytes);
-  void request_ended(uid_t user, Holding& connection, uint64_t bytes);
+  // `connection`: nullptr if it ended before.
+  void request_ended(uid_t user, Holding* connection, uint64_t bytes);
 
   // A connection's unfinished input takes `now` bytes instead of `before`. exhausted: then nothing
   // changes.

@@ -16,7 +16,9 @@ class Session;
 using EngineId = uint64_t;
 
 struct Request {
-  Session* session = nullptr;  // outlives the request: a session that ends takes its requests with it
+  Session* session =
+      nullptr;  // nullptr once it has ended: the engine has the request, and was told to cancel
+  uid_t user = 0;
   protocol::RequestId client_id = 0;
   uint64_t bytes = 0;  // charged for it
   Flow flow{0};

@@ -16,6 +16,7 @@ Result<void> Router::generate(Session& session, protocol::Generate&& generate, s
 
   Request request;
   request.session = &session;
+  request.user = session.peer().uid;
   request.client_id = generate.id;
   request.bytes = bytes;
   request.flow = Flow(generate.credit);
@@ -54,11 +55,16 @@ void Router::session_written(Session& session) {
 }
 
 void Router::session_ended(Session& session) {
-  while (!session.requests().empty()) {
-    const EngineId id = session.requests().begin()->second;
-    const Request* request = requests_.find(id);
-    if (!request->held && !request->cancelled && engine_.ready()) (void)engine_.send(link::Cancel{id});
-    forget(id);
+  const auto open = std::exchange(session.requests(), {});
+  for (const auto& [client_id, id] : open) {
+    Request& request = *requests_.find(id);
+    if (request.held) {
+      forget(id);
+      continue;
+    }
+    if (!request.cancelled && engine_.ready()) (void)engine_.send(link::Cancel{id});
+    request.cancelled = true;
+    request.session = nullptr;
   }
 }
 
@@ -73,7 +79,7 @@ void Router::pass_on(EngineId id, Request& request) {
 }
 
 void Router::grant(EngineId id, Request& request) {
-  if (request.held || !engine_.ready() || !request.session->keeps_up()) return;
+  if (request.held || !engine_.ready() || !request.session || !request.session->keeps_up()) return;
   if (const uint32_t tokens = request.flow.grant()) (void)engine_.send(link::Credit{id, tokens});
 }
 
@@ -102,8 +108,16 @@ void Router::said(link::ModelChanged&& message) {
   log::info(text);
 }
 
+// The request that the engine speaks of; nullptr if it was not given that one or has ended it: it is lost.
+Request* Router::passed_on(EngineId id) {
+  Request* request = requests_.find(id);
+  if (request && !request->held) return request;
+  engine_.reject("it speaks of request " + std::to_string(id) + ", which it does not have");
+  return nullptr;
+}
+
 void Router::said(link::Started&& message) {
-  Request* request = requests_.find(message.id);
+  Request* request = passed_on(message.id);
   if (!request) return;
   request->status.running = true;
   request->status.prompt_tokens = message.prompt_tokens;
@@ -111,14 +125,15 @@ void Router::said(link::Started&& message) {
 
 void Router::said(protocol::Token&& message) {
   const EngineId id = message.id;
-  Request* request = requests_.find(id);
-  if (!request) return;  // its client has gone, and the engine does not know yet
+  Request* request = passed_on(id);
+  if (!request) return;
   if (message.sequence != request->flow.received()) {
     return engine_.reject("token " + std::to_string(message.sequence) + " came where " +
                           std::to_string(request->flow.received()) + " was due");
   }
   if (!request->flow.take()) return engine_.reject("a token came that was not granted");
   ++request->status.generated_tokens;
+  if (!request->session) return;
   message.id = request->client_id;
   request->session->send(std::move(message));
   grant(id, *request);
@@ -126,13 +141,12 @@ void Router::said(protocol::Token&& message) {
 
 void Router::said(protocol::Finish&& message) {
   const EngineId id = message.id;
-  end(id, std::move(message));
+  if (passed_on(id)) end(id, std::move(message));
 }
 
 void Router::said(protocol::Failed&& message) {
   const EngineId id = message.id;
-  if (id == 0) return engine_.reject("it failed without a request: " + message.message);
-  end(id, std::move(message));
+  if (passed_on(id)) end(id, std::move(message));
 }
 
 void Router::engine_lost(const std::string& why, bool was_ready) {
@@ -162,19 +176,19 @@ void Router::fail(EngineId id, facet_status code, const std::string& message) {
 void Router::end(EngineId id, protocol::ServerMessage&& last) {
   Request* request = requests_.find(id);
   if (!request) return;
-  Session& session = *request->session;
+  Session* session = request->session;
   const protocol::RequestId client_id = request->client_id;
   if (auto* finish = std::get_if<protocol::Finish>(&last)) finish->id = client_id;
   if (auto* failed = std::get_if<protocol::Failed>(&last)) failed->id = client_id;
   forget(id);
-  session.send(last);
+  if (session) session->send(last);
 }
 
 void Router::forget(EngineId id) {
   Request* request = requests_.find(id);
-  Session& session = *request->session;
-  policy_.request_ended(session.peer().uid, session.holding(), request->bytes);
-  session.requests().erase(request->client_id);
+  Session* session = request->session;
+  policy_.request_ended(request->user, session ? &session->holding() : nullptr, request->bytes);
+  if (session) session->requests().erase(request->client_id);
   requests_.remove(id);
 }
 
@@ -189,7 +203,7 @@ void Router::fill(protocol::Status& status, const Peer& asker) const {
   for (const auto& [id, request] : requests_.all()) {
     if (request.held) ++status.waiting;
     if (status.requests.size() >= protocol::kMaxRequestStatuses) continue;
-    if (sees_all || request.session->peer().uid == asker.uid) status.requests.push_back(request.status);
+    if (sees_all || request.user == asker.uid) status.requests.push_back(request.status);
   }
 }
 

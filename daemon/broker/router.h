@@ -2,7 +2,9 @@
 //
 // A request gets an id of the engine's numbering, waits (*held*) if no engine is ready, and is passed on.
 // From then on the engine's words about that id are checked and go to the session under the client's id. It
-// ends with one `finish` or `failed` to the client, or without a word when the client has gone.
+// ends with one `finish` or `failed` of the engine, or with the engine. When the client goes before that, the
+// request is cancelled but stays in the books of its user until it ends: what waits in the engine is bounded,
+// too.
 #pragma once
 
 #include "daemon/broker/engine_link.h"
@@ -44,6 +46,7 @@ class Router {
  private:
   void pass_on(EngineId id, Request& request);
   void grant(EngineId id, Request& request);
+  Request* passed_on(EngineId id);
   void fail(EngineId id, facet_status code, const std::string& message);
   void end(EngineId id, protocol::ServerMessage&& last);
   void forget(EngineId id);

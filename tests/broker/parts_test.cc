@@ -67,9 +67,12 @@ TEST_CASE("policy: limits of a connection and of its user hold, and what ends is
   CHECK(policy.recharge(1, a, 0, 30).ok());
   CHECK(a.bytes == 50);
   CHECK(policy.recharge(1, a, 30, 0).ok());
-  policy.request_ended(1, b, 100);
+  policy.request_ended(1, &b, 100);
   CHECK(b.requests == 0);
   CHECK(policy.admit_request(1, b, 100).ok());
+  policy.request_ended(1, nullptr, 100);  // its connection has gone, and the user's books are in order
+  Holding d;
+  CHECK(policy.admit_request(1, d, 100).ok());
 }
 
 TEST_CASE("back-off: doubles up to its most, and begins again after an engine that held") {
