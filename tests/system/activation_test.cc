@@ -32,7 +32,7 @@ class Link {
   Link() {
     int ends[2];
     REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
-    ours_ = UniqueFd(ends[0]);
+    ours_.open(UniqueFd(ends[0]));
     const UniqueFd theirs(ends[1]);
     engine = Process({"facet-engine", "--log-level", "error"}, theirs.get());
   }
@@ -40,28 +40,20 @@ class Link {
   void send(const link::ToEngine& message) {
     link::Bytes bytes;
     REQUIRE(link::encode(message, bytes).ok());
-    REQUIRE(::send(ours_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
-            static_cast<ssize_t>(bytes.size()));
+    ours_.send(bytes);
   }
   // Nothing at the link's end.
   std::optional<link::FromEngine> receive() {
-    for (;;) {
-      auto frame = reader_.next();
-      REQUIRE(frame.ok());
-      if (!frame->empty()) return link::decode_from_engine(*frame).value();
-      auto space = reader_.space();
-      const ssize_t got = ::recv(ours_.get(), space.data(), space.size(), 0);
-      if (got <= 0) return {};
-      reader_.filled(static_cast<size_t>(got));
-    }
+    const auto frame = ours_.receive();
+    if (frame.empty()) return {};
+    return link::decode_from_engine(frame).value();
   }
-  void close() { ours_.reset(); }
+  void close() { ours_.close(); }
 
   Process engine;
 
  private:
-  UniqueFd ours_;
-  protocol::FrameReader reader_{link::kMaxMessageBytes};
+  FrameSocket ours_{link::kMaxMessageBytes};
 };
 
 const link::BrokerHello kHello{link::kVersion, {"backend=reference", "threads=1"}};

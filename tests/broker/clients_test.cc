@@ -1,0 +1,260 @@
+// facetd's public socket under clients that are many, slow or greedy; the engine is scripted.
+#include <sys/resource.h>
+
+#include "tests/broker/scripted_engine.h"
+
+using namespace facet;
+using namespace facet::test;
+
+namespace {
+
+// facetd's answer to a connection: a hello, or why it was refused.
+protocol::ServerMessage welcome(const Stage& stage, Client& client) {
+  REQUIRE(client.connect(stage.daemon.socket()));
+  protocol::Bytes hello;
+  REQUIRE(protocol::encode(protocol::ClientMessage(protocol::ClientHello{1, 1, "test"}), hello).ok());
+  client.try_send_bytes(hello);
+  return client.receive();
+}
+
+protocol::Failed refused(const Stage& stage) {
+  Client client;
+  auto answer = welcome(stage, client);
+  REQUIRE(std::holds_alternative<protocol::Failed>(answer));
+  return std::get<protocol::Failed>(answer);
+}
+
+protocol::Failed refused(Client& client, uint64_t id) {
+  client.send(request(id, 20, 1));
+  auto failed = client.receive_as<protocol::Failed>();
+  CHECK(failed.id == id);
+  CHECK(failed.code == FACET_EXHAUSTED);
+  return failed;
+}
+
+// One token and the end for the request that came to the engine next.
+void serve_one(Stage& stage) {
+  const uint64_t id = stage.engine.receive_as<link::Start>().request.id;
+  stage.engine.send_token(id, 0);
+  stage.engine.finish(id, 1);
+}
+
+}  // namespace
+
+TEST_CASE("clients: one that does not read pauses its own request, and the others go on") {
+  Stage stage;
+  stage.engine.accept_and_greet();
+  Client slow = stage.daemon.client("slow");
+  slow.send(request(1, 20, 0));
+  const auto slow_start = stage.engine.receive_as<link::Start>().request;
+  CHECK(slow_start.credit > 0);
+  const std::string page(60 << 10, 'p');  // a few of these fill the socket
+  for (uint32_t i = 0; i < slow_start.credit; ++i) stage.engine.send_token(slow_start.id, i, page);
+
+  // What facetd says next; never credit for the slow one. Some for a request that has ended may come late.
+  const auto next_for = [&](uint64_t id) {
+    for (;;) {
+      auto message = stage.engine.receive();
+      REQUIRE(message);
+      const auto* credit = std::get_if<link::Credit>(&*message);
+      if (!credit) return std::move(*message);
+      REQUIRE(credit->id != slow_start.id);
+      if (credit->id == id) return std::move(*message);
+    }
+  };
+  constexpr uint32_t kTokens = 1000;
+  for (int round = 0; round < 3; ++round) {
+    Client fast = stage.daemon.client("fast");
+    fast.send(request(1, 30, kTokens));
+    const auto start = std::get<link::Start>(next_for(0)).request;
+    uint32_t granted = start.credit;
+    for (uint32_t sent = 0; sent < kTokens; ++sent) {
+      while (sent == granted) granted += std::get<link::Credit>(next_for(start.id)).tokens;
+      stage.engine.send_token(start.id, sent);
+      CHECK(fast.receive_as<protocol::Token>().sequence == sent);
+    }
+    stage.engine.finish(start.id, kTokens);
+    fast.receive_as<protocol::Finish>();
+  }
+
+  for (uint32_t i = 0; i < slow_start.credit; ++i) {
+    const auto token = slow.receive_as<protocol::Token>();
+    CHECK(token.sequence == i);
+    CHECK(token.text == page);
+  }
+  auto next = stage.engine.receive();
+  while (next && std::get<link::Credit>(*next).id != slow_start.id) next = stage.engine.receive();
+  REQUIRE(next);
+  CHECK(std::get<link::Credit>(*next).tokens == slow_start.credit);
+  stage.engine.send_token(slow_start.id, slow_start.credit);
+  CHECK(slow.receive_as<protocol::Token>().sequence == slow_start.credit);
+}
+
+TEST_CASE("clients: a thousand idle connections beside one that works") {
+  constexpr uint32_t kIdle = 1000;
+  rlimit files = {};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &files) == 0);
+  REQUIRE_MESSAGE(files.rlim_max >= kIdle + 100, "this test needs a limit of 1100 open files");
+  files.rlim_cur = files.rlim_max;
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &files) == 0);
+
+  Stage stage({"--user-connections", std::to_string(kIdle + 1)});
+  stage.engine.accept_and_greet();
+  Client works = stage.daemon.client("works");
+  REQUIRE(comes_true([&] { return works.status().connections == 1; }));  // the one that looked for it has gone
+  std::vector<Client> idle;
+  for (uint32_t i = 0; i < kIdle; ++i) idle.push_back(stage.daemon.client());
+  CHECK(works.status().connections == kIdle + 1);
+  CHECK(refused(stage).message.find("limit 1001") != std::string::npos);
+  for (uint64_t id = 1; id <= 20; ++id) {
+    works.send(request(id, 20, 1));
+    serve_one(stage);
+    CHECK(answer_of(works, id).size() == 1);
+  }
+  idle.front().send(request(1, 20, 1));
+  serve_one(stage);
+  CHECK(answer_of(idle.front(), 1).size() == 1);
+  idle.clear();
+  CHECK(comes_true([&] { return works.status().connections == 1; }));
+  CHECK(stage.daemon.process().terminate() == 0);
+}
+
+TEST_CASE("clients: connections of a user and of all") {
+  for (const char* limit : {"--user-connections", "--connections"}) {
+    Stage stage({limit, "3"});
+    std::vector<Client> clients(3);
+    for (auto& client : clients) {
+      REQUIRE(comes_true([&] { return std::holds_alternative<protocol::ServerHello>(welcome(stage, client)); }));
+    }
+    const auto failed = refused(stage);
+    CHECK(failed.id == 0);
+    CHECK(failed.code == FACET_EXHAUSTED);
+    CHECK(failed.message.find("(limit 3)") != std::string::npos);
+    clients.pop_back();
+    Client again;
+    CHECK(comes_true([&] { return std::holds_alternative<protocol::ServerHello>(welcome(stage, again)); }));
+  }
+}
+
+TEST_CASE("clients: open requests of a connection and of a user") {
+  Stage stage({"--open-requests", "2", "--user-requests", "3"});
+  stage.engine.accept_and_greet();
+  Client one = stage.daemon.client();
+  Client other = stage.daemon.client();
+  CHECK(one.greeted().limits.open_requests == 2);
+  one.send(request(1, 20, 1));
+  one.send(request(2, 20, 1));
+  CHECK(refused(one, 3).message == "too many open requests on this connection (limit 2)");
+  other.send(request(1, 20, 1));
+  CHECK(refused(other, 2).message.find("too many open requests of user") == 0);
+  serve_one(stage);
+  CHECK(answer_of(one, 1).size() == 1);
+  other.send(request(2, 20, 1));
+  for (int i = 0; i < 3; ++i) serve_one(stage);
+  CHECK(answer_of(one, 2).size() == 1);
+  CHECK(answer_of(other, 1).size() == 1);
+  CHECK(answer_of(other, 2).size() == 1);
+}
+
+TEST_CASE("clients: what one that went has left in the engine is its user's until the engine ends it") {
+  Stage stage({"--user-requests", "2"});
+  stage.engine.accept_and_greet();
+  std::vector<uint64_t> left;
+  {
+    Client goes = stage.daemon.client();
+    for (uint64_t id = 1; id <= 2; ++id) {
+      goes.send(request(id, 20, 0));
+      left.push_back(stage.engine.receive_as<link::Start>().request.id);
+    }
+  }
+  for (const uint64_t id : left) CHECK(stage.engine.receive_as<link::Cancel>().id == id);
+  Client stays = stage.daemon.client();
+  CHECK(refused(stays, 1).message.find("too many open requests of user") == 0);
+  stage.engine.send_token(left[0], 0);  // was on its way
+  stage.engine.send(protocol::Finish{left[0], protocol::FinishReason::kCancelled, "", {}, {}});
+  CHECK(comes_true([&] { return stays.status().requests.size() == 1; }));
+  stays.send(request(2, 20, 1));
+  serve_one(stage);
+  CHECK(answer_of(stays, 2).size() == 1);
+  stage.engine.close();  // and what was left goes with the engine
+  CHECK(comes_true([&] { return stays.status().requests.empty(); }));
+  stage.engine.accept_and_greet();
+  for (uint64_t id = 3; id <= 4; ++id) stays.send(request(id, 20, 1));
+  for (int i = 0; i < 2; ++i) serve_one(stage);
+}
+
+TEST_CASE("clients: bytes of a connection and of a user") {
+  Stage stage({"--connection-bytes", "40K", "--user-bytes", "50K"});
+  stage.engine.accept_and_greet();
+  Client one = stage.daemon.client();
+  auto large = request(1, 20, 1);
+  large.prompt = std::string(10'000, 'a');
+  one.send(large);
+  const auto refused_message = [](Client& client, protocol::Generate generate) {
+    generate.id += 1;
+    client.send(generate);
+    return client.receive_as<protocol::Failed>().message;
+  };
+  CHECK(refused_message(one, large) == "too many bytes outstanding on this connection (limit 40960)");
+  Client other = stage.daemon.client();
+  CHECK(refused_message(other, large).find("too many bytes outstanding of user") == 0);
+  serve_one(stage);
+  CHECK(answer_of(one, 1).size() == 1);
+  other.send(large);
+  serve_one(stage);
+  CHECK(answer_of(other, 1).size() == 1);
+
+  // A message that never comes whole counts as it comes.
+  protocol::Bytes frame;
+  large.prompt = std::string(1 << 20, 'a');
+  REQUIRE(protocol::encode(protocol::ClientMessage(large), frame).ok());
+  frame.resize(frame.size() / 2);
+  one.try_send_bytes(frame);
+  const auto failed = one.receive_as<protocol::Failed>();
+  CHECK(failed.id == 0);
+  CHECK(failed.code == FACET_EXHAUSTED);
+  CHECK(comes_true([&] { return other.status().connections == 1; }));
+}
+
+TEST_CASE("clients: a socket that a killed facetd left is taken over") {
+  Folder folder;
+  const std::string path = folder / "s";
+  listening_socket(path).reset();
+  REQUIRE(std::filesystem::is_socket(path));
+  Process daemon({"facetd", "--config", "/dev/null", "--models", folder / "", "--socket", path, "--engine-socket",
+                  folder / "engine"},
+                 -1, folder / "log");
+  Client client;
+  REQUIRE(comes_true([&] { return client.connect(path); }));
+  client.greet("test");
+  CHECK(daemon.terminate() == 0);
+  CHECK(!std::filesystem::exists(path));
+}
+
+TEST_CASE("clients: a second facetd at the same socket ends, and the first goes on") {
+  Stage stage;
+  Folder folder;
+  const auto run = [&](const std::string& socket) {
+    return Process({"facetd", "--config", "/dev/null", "--models", folder / "", "--socket", socket}, -1,
+                   folder / "log")
+        .wait();
+  };
+  const auto log = [&] {
+    std::ifstream file(folder / "log");
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  CHECK(run(stage.daemon.socket()) == 1);
+  CHECK(log().find("another daemon serves " + stage.daemon.socket()) != std::string::npos);
+  stage.engine.accept_and_greet();
+  Client client = stage.daemon.client();
+  client.send(request(1, 20, 1));
+  serve_one(stage);
+  CHECK(answer_of(client, 1).size() == 1);
+
+  std::ofstream(folder / "file") << "mine";
+  CHECK(run(folder / "file") == 1);
+  CHECK(log().find("is there and is no socket") != std::string::npos);
+  CHECK(std::filesystem::file_size(folder / "file") == 4);
+  CHECK(run(folder / std::string(200, 'x')) == 1);
+  CHECK(log().find("the socket's path must have") != std::string::npos);
+}
