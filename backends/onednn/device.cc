@@ -30,7 +30,7 @@ Device::Device(uint32_t threads, Isa isa, plugin::Log log)
     : kernels_(checked_kernels(isa, log)),
       pool_(threads == 0 ? allowed_cpus() : threads),
       dense_(checked_dense(kernels_.isa, pool_.workers())),
-      numerics_(dense_ == nullptr ? "cpu/1" : "cpu/1+" + Dense::name()),
+      numerics_(dense_ == nullptr ? "cpu/2" : "cpu/2+" + Dense::name()),
       thread_([this] { serve(); }) {
   log(FACET_LOG_DEBUG, std::string("cpu: ") + isa_name(kernels_.isa) + " kernels, " +
                            std::to_string(pool_.workers()) + " threads");

@@ -141,41 +141,30 @@ void quantise(const float* x, const Quantum& quantum, int8_t* q) {
   }
 }
 
-inline int sum_of(const int8_t* q, int n) {
+inline int sum_of(const int8_t* q) {
   int sum = 0;
-  for (int i = 0; i < n; ++i) sum += q[i];
+  for (int i = 0; i < 16; ++i) sum += q[i];
   return sum;
 }
 
 template <typename L>
-void quantise_blocks(const float* x, uint32_t width, std::byte* out) {
-  ActRow row(ActKind::kBlocks, width);
+void quantise_row(const float* x, uint32_t width, std::byte* out) {
+  const ActRow row(ActKind::kBlocks, width);
   auto* q = reinterpret_cast<int8_t*>(out);
   auto* scales = reinterpret_cast<float*>(out + row.scales);
-  auto* sums = reinterpret_cast<float*>(out + row.sums);
-  uint32_t blocks = width / kBlock, b = 0;
-  for (; b < blocks; ++b, x += kBlock, q += kBlock) {
-    Quantum quantum(L::greatest_magnitude(x, 4));
+  auto* sums = reinterpret_cast<int32_t*>(out + row.sums);
+  auto* scaled_sums = reinterpret_cast<float*>(out + row.scaled_sums);
+  auto* half_sums = reinterpret_cast<int32_t*>(out + row.half_sums);
+  for (uint32_t b = 0; b < width / kBlock; ++b, x += kBlock, q += kBlock) {
+    const Quantum quantum(L::greatest_magnitude(x, 4));
     quantise<L>(x, quantum, q);
+    const int first = sum_of(q), second = sum_of(q + 16);
     scales[b] = quantum.scale;
-    sums[b] = quantum.scale * static_cast<float>(sum_of(q, kBlock));
+    sums[b] = -(first + second);
+    scaled_sums[b] = quantum.scale * static_cast<float>(first + second);
+    half_sums[2 * b] = -first;
+    half_sums[2 * b + 1] = -second;
   }
-  for (; b % 8 != 0; ++b) scales[b] = sums[b] = 0.0f;
-}
-
-template <typename L>
-void quantise_super_blocks(const float* x, uint32_t width, std::byte* out) {
-  ActRow row(ActKind::kSuperBlocks, width);
-  auto* q = reinterpret_cast<int8_t*>(out);
-  auto* scales = reinterpret_cast<float*>(out + row.scales);
-  auto* sums = reinterpret_cast<int16_t*>(out + row.sums);
-  for (uint32_t b = 0; b < width / kSuperBlock; ++b) {
-    Quantum quantum(L::greatest_magnitude(x + kSuperBlock * b, kSuperBlock / 8));
-    for (uint32_t i = kSuperBlock * b; i < kSuperBlock * (b + 1); i += kBlock)
-      quantise<L>(x + i, quantum, q + i);
-    scales[b] = quantum.scale;
-  }
-  for (uint32_t g = 0; g < width / 16; ++g) sums[g] = static_cast<int16_t>(sum_of(q + 16 * g, 16));
 }
 
 }  // namespace

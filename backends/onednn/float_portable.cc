@@ -9,8 +9,7 @@ Kernels portable_float_kernels() {
   using L = PortableLanes;
   Kernels kernels{};
   kernels.attention = attention<L>;
-  kernels.quantise_blocks = quantise_blocks<L>;
-  kernels.quantise_super_blocks = quantise_super_blocks<L>;
+  kernels.quantise = quantise_row<L>;
   kernels.rms_norm = rms_norm<L>;
   kernels.rope = rope<L>;
   kernels.gelu_gated = gelu_gated<L>;

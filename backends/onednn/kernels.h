@@ -1,23 +1,21 @@
 // The inner loops of the CPU backend, as a table with one set of functions per instruction set.
 //
-//   lane        one of 8 float32 partial sums of an output. Every sum over the elements of a row is kept in 8
-//               lanes and reduced at its end in one order, ((0+2)+(1+3)) + ((4+6)+(5+7)).
-//   block       32 elements, super-block: 256 elements, as in facet/blocks.h.
-//   quantised   activations as int8 with a float scale per block or super-block, as a matmul with a quantised
-//               weight reads them.
+//   lane        one of 8 float32 partial sums of an output of a float weight. They are reduced at the end in
+//               one order, ((0+2)+(1+3)) + ((4+6)+(5+7)).
+//   block       32 consecutive elements of a row, half: 16 of them.
+//   quantised   activations as int8 with a float scale dx per block, as a matmul with a quantised weight
+//   reads
+//               them.
 //   tile        a piece of a matmul: some rows times some outputs, computed by one thread in one call.
 //
-// The arithmetic (numerics "cpu/1"), the same in every set and for every shape of a tile, so that neither the
+// The arithmetic (numerics "cpu/2"), the same in every set and for every shape of a tile, so that neither the
 // CPU nor the number of rows changes a bit:
-//   float types        lane i%8 = fma(w[i], x[i], lane), i ascending, zeros up to a multiple of 8.
-//   blocks             lane j takes elements 4j..4j+3 of each block: lane = fma(dw*dx, float(sum of q*x),
-//                      lane), blocks ascending; sums of integers are exact. Formats with unsigned q have
-//                      w = d*q + m; their second 8 lanes gather m: lane b%8 = fma(m[b], s[b], lane) with s =
-//                      dx * sum(x) of block b. Both are added lane by lane before the reduction.
-//   super-blocks       lane j takes elements 4j..4j+3 (mod 32) times their integer scales:
-//                      lane = fma(dw*dx, float(sum), lane), then lane = fma(-(dmin*dx), float(min sum),
-//                      lane), where min sum j is min[2j]*xs[2j] + min[2j+1]*xs[2j+1] and xs are sums of 16
-//                      elements.
+//   float types       lane i%8 = fma(w[i], x[i], lane), i ascending, zeros up to a multiple of 8.
+//   quantised types   a weight is w = d*q + m with an integer q; d and m are float32 per block, or per half
+//   in
+//                     Q2_K, Q3_K and Q6_K (products of the file's scales, rounded once). Blocks or halves
+//                     ascending: sum = fma(d*dx, float(sum of q*x), sum), then, in formats that have m,
+//                     sum = fma(m, dx * float(sum of x), sum). Sums of integers are exact.
 #pragma once
 
 #include <facet/blocks.h>
@@ -30,7 +28,6 @@
 namespace facet::cpu {
 
 constexpr uint32_t kBlock = 32;
-constexpr uint32_t kSuperBlock = 256;
 constexpr uint32_t kKeyBlock = 32;  // positions per block of the cache
 
 // Small functions are always inlined: files with different instruction sets include this header, and a copy
@@ -42,57 +39,48 @@ FACET_CPU_INLINE constexpr size_t round_up(size_t value, size_t multiple) {
 }
 
 // How a matmul reads its activations.
-enum class ActKind : uint8_t { kFloat, kBlocks, kSuperBlocks };
+enum class ActKind : uint8_t { kFloat, kBlocks };
 
 FACET_CPU_INLINE ActKind act_kind(uint32_t weight_type) {
-  switch (weight_type) {
-    case FACET_TYPE_F32:
-    case FACET_TYPE_F16:
-    case FACET_TYPE_BF16:
-      return ActKind::kFloat;
-    case FACET_TYPE_Q2_K:
-    case FACET_TYPE_Q3_K:
-    case FACET_TYPE_Q4_K:
-    case FACET_TYPE_Q5_K:
-    case FACET_TYPE_Q6_K:
-      return ActKind::kSuperBlocks;
-    default:  // IQ4_XS too: its values need all 8 bits, so it is read as blocks with a scale each
-      return ActKind::kBlocks;
-  }
+  bool is_float =
+      weight_type == FACET_TYPE_F32 || weight_type == FACET_TYPE_F16 || weight_type == FACET_TYPE_BF16;
+  return is_float ? ActKind::kFloat : ActKind::kBlocks;
 }
 
-// One row of activations in memory: int8 [width], then at `scales` float per block (padded with zeros to a
-// multiple of 8) or super-block, then at `sums` float dx*sum(x) per block (padded alike), or int16 sums of 16
-// elements.
+// One row of activations in memory: float [width], or the quants, int8 [width], and then at these offsets, in
+// bytes: `scales` dx, float [blocks]; `sums` int32 -(sum of x), [blocks]; `scaled_sums` float dx * (sum of
+// x), [blocks]; `half_sums` int32 -(sum of x), [halves].
 struct ActRow {
-  size_t scales = 0, sums = 0, bytes = 0;
+  size_t scales = 0, sums = 0, scaled_sums = 0, half_sums = 0, bytes = 0;
 
   FACET_CPU_INLINE ActRow(ActKind kind, uint32_t width) {
     if (kind == ActKind::kFloat) {
       bytes = size_t{width} * sizeof(float);
-    } else if (kind == ActKind::kBlocks) {
-      size_t padded = round_up(width / kBlock, 8) * sizeof(float);
-      scales = width;
-      sums = scales + padded;
-      bytes = round_up(sums + padded, 64);
     } else {
+      const size_t each = size_t{width} / kBlock * 4;
       scales = width;
-      sums = round_up(scales + width / kSuperBlock * sizeof(float), 32);
-      bytes = round_up(sums + width / 16 * sizeof(int16_t), 64);
+      sums = scales + each;
+      scaled_sums = sums + each;
+      half_sums = scaled_sums + each;
+      // An odd number of cache lines, so that rows do not crowd into the same sets of a cache.
+      bytes = round_up(half_sums + 2 * each, 64) | 64;
     }
   }
 };
+
+constexpr uint32_t kMaxTileRows = 256;
+constexpr uint32_t kMostOutputs = 16;  // that a set computes side by side
 
 struct MatmulTile {
   uint32_t type, width;    // of the weight
   const uint8_t* weights;  // the first output's row, in the file's blocks
   size_t weight_stride;    // bytes from one output to the next
-  const std::byte* acts;   // the first row, of act_kind(type), aligned to 32 bytes unless it is float
+  const std::byte* acts;   // the first row, of act_kind(type)
   size_t act_stride;       // bytes
-  uint32_t rows, outputs;
-  float* out;          // [rows, outputs]
-  size_t out_stride;   // floats from one row to the next
-  std::byte* scratch;  // matmul_scratch(type, width) bytes, aligned to 64
+  uint32_t rows, outputs;  // at most kMaxTileRows rows
+  float* out;              // [rows, outputs]
+  size_t out_stride;       // floats from one row to the next
+  std::byte* scratch;      // matmul_scratch(type, width) bytes, aligned to 64
 };
 
 // One query of an attention: a row and a head.
@@ -124,10 +112,9 @@ struct Kernels {
   void (*matmul)(const MatmulTile& tile);
   void (*attention)(const AttentionTile& tile);
 
-  // x [width] to an ActRow of blocks or super-blocks. A block whose greatest magnitude is below 2^-120 counts
-  // as zero; one with an infinity or a NaN gives NaN results.
-  void (*quantise_blocks)(const float* x, uint32_t width, std::byte* row);
-  void (*quantise_super_blocks)(const float* x, uint32_t width, std::byte* row);
+  // x [width] to an ActRow of blocks. A block whose greatest magnitude is below 2^-120 counts as zero; one
+  // with an infinity or a NaN gives NaN results.
+  void (*quantise)(const float* x, uint32_t width, std::byte* row);
 
   // out = x / sqrt(mean(x^2) + eps) * w, per segment; w may be NULL.
   void (*rms_norm)(const float* x, const float* w, uint32_t segment, uint32_t segments, float eps,
@@ -145,7 +132,7 @@ struct Kernels {
   void (*to_half)(const float* x, size_t n, uint16_t* out);
 };
 
-// Bytes that matmul needs for outputs taken apart, for any of the sets.
+// Bytes that matmul needs for a tile of any size, in any of the sets.
 size_t matmul_scratch(uint32_t type, uint32_t width);
 
 // Vector sets only if isa_available(isa).

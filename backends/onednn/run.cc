@@ -113,7 +113,7 @@ void Run::multiply(const std::vector<Product>& products) {
     const PreparedWeight& weight = product.weight;
     Job job{&product, 0, 64, 0, pieces};
     job.piece_rows =
-        static_cast<uint32_t>(std::clamp<size_t>(256 * 1024 / product.act_stride / 4 * 4, 32, 256));
+        static_cast<uint32_t>(std::clamp<size_t>(256 * 1024 / product.act_stride / 8 * 8, 32, kMaxTileRows));
     // oneDNN gets an output in the same piece always.
     const bool by_dense = dense_ != nullptr && weight.type == FACET_TYPE_F32;
     if (product.rows <= 4 && !by_dense) {

@@ -130,9 +130,7 @@ void Run::quantise(const float* x, ActKind kind, uint32_t width, std::byte* out)
       std::memcpy(out, x, width * sizeof(float));
       return;
     case ActKind::kBlocks:
-      return kernels_.quantise_blocks(x, width, out);
-    case ActKind::kSuperBlocks:
-      return kernels_.quantise_super_blocks(x, width, out);
+      return kernels_.quantise(x, width, out);
   }
 }
 

@@ -35,8 +35,7 @@ void matmul(benchmark::State& state, uint32_t type) {
   for (uint32_t r = 0; r < rows; ++r) {
     std::byte* act = aligned(act_room) + r * row.bytes;
     if (kind == ActKind::kFloat) std::memcpy(act, x.data(), row.bytes);
-    if (kind == ActKind::kBlocks) kernels.quantise_blocks(x.data(), kWidth, act);
-    if (kind == ActKind::kSuperBlocks) kernels.quantise_super_blocks(x.data(), kWidth, act);
+    if (kind == ActKind::kBlocks) kernels.quantise(x.data(), kWidth, act);
   }
   const MatmulTile tile{
       type,     kWidth,     weights.data(), facet_row_bytes(type, kWidth), aligned(act_room), row.bytes, rows,

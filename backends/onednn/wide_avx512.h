@@ -1,0 +1,91 @@
+// Sixteen outputs side by side in AVX-512 registers, with the dot products of VNNI (formats.h says what for).
+//
+// In an unnamed namespace, and to be included only by files that are compiled for AVX-512 F, BW, DQ, VL, VNNI.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+namespace facet::cpu {
+namespace {
+
+struct Avx512Wide {
+  using I = __m512i;
+  using F = __m512;
+  static constexpr uint32_t kOutputs = 16;
+  static constexpr int kRows = 8;       // of activations that are multiplied at a time
+  static constexpr int kByteZero = 128;  // see byte()
+
+  static I load(const void* p) { return _mm512_loadu_si512(p); }
+  static I set(uint32_t x) { return _mm512_set1_epi32(static_cast<int>(x)); }
+  static I bit_and(I a, I b) { return _mm512_and_si512(a, b); }
+  static I bit_or(I a, I b) { return _mm512_or_si512(a, b); }
+  template <int n>
+  static I right(I a) {
+    return _mm512_srli_epi32(a, n);
+  }
+  template <int n>
+  static I left(I a) {
+    return _mm512_slli_epi32(a, n);
+  }
+  template <int n>
+  static I right_signed(I a) {
+    return _mm512_srai_epi32(a, n);
+  }
+  static I right(I a, int n) { return _mm512_srl_epi32(a, _mm_cvtsi32_si128(n)); }
+  static I multiply(I a, I b) { return _mm512_mullo_epi32(a, b); }
+
+  // Dword k of 16 bytes at p[r] + offset, of all outputs r, for k in 0..3.
+  static void load_dwords(const uint8_t* const* p, size_t offset, I* out) {
+    I z[4];
+    for (int i = 0; i < 4; ++i) {
+      auto part = [&](int r) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p[r] + offset)); };
+      I a = _mm512_castsi128_si512(part(i));
+      a = _mm512_inserti32x4(a, part(i + 4), 1);
+      a = _mm512_inserti32x4(a, part(i + 8), 2);
+      z[i] = _mm512_inserti32x4(a, part(i + 12), 3);
+    }
+    I low01 = _mm512_unpacklo_epi32(z[0], z[1]), high01 = _mm512_unpackhi_epi32(z[0], z[1]);
+    I low23 = _mm512_unpacklo_epi32(z[2], z[3]), high23 = _mm512_unpackhi_epi32(z[2], z[3]);
+    out[0] = _mm512_unpacklo_epi64(low01, low23);
+    out[1] = _mm512_unpackhi_epi64(low01, low23);
+    out[2] = _mm512_unpacklo_epi64(high01, high23);
+    out[3] = _mm512_unpackhi_epi64(high01, high23);
+  }
+
+  // Bytes 0..15 through a table of 16 bytes.
+  static I look_up(const int8_t* table, I bytes) {
+    __m128i t = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(t), bytes);
+  }
+  // Signed bytes as dot_byte() reads them: with kByteZero added.
+  static I byte(I a) { return _mm512_xor_si512(a, set(0x80808080u)); }
+
+  // sums + w[0..3] * x[0..3] per output: w from 0 to 63 in dot(), of byte() in dot_byte(); x four int8.
+  static I dot(I sums, I w, const int8_t* x) {
+    int four;
+    std::memcpy(&four, x, sizeof four);
+    return _mm512_dpbusd_epi32(sums, w, _mm512_set1_epi32(four));
+  }
+  static I dot_byte(I sums, I w, const int8_t* x) { return dot(sums, w, x); }
+
+  static F set(float x) { return _mm512_set1_ps(x); }
+  static F load(const float* p) { return _mm512_loadu_ps(p); }
+  static void store(float* p, F a) { _mm512_storeu_ps(p, a); }
+  static void store_first(float* p, uint32_t n, F a) {
+    _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), a);
+  }
+  static F to_float(I a) { return _mm512_cvtepi32_ps(a); }
+  static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static F halves(const uint16_t* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  // Of the lower 16 bits.
+  static F halves(I a) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)); }
+};
+
+}  // namespace
+}  // namespace facet::cpu
