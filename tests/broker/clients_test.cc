@@ -101,7 +101,8 @@ TEST_CASE("clients: a thousand idle connections beside one that works") {
   Stage stage({"--user-connections", std::to_string(kIdle + 1)});
   stage.engine.accept_and_greet();
   Client works = stage.daemon.client("works");
-  REQUIRE(comes_true([&] { return works.status().connections == 1; }));  // the one that looked for it has gone
+  REQUIRE(
+      comes_true([&] { return works.status().connections == 1; }));  // the one that looked for it has gone
   std::vector<Client> idle;
   for (uint32_t i = 0; i < kIdle; ++i) idle.push_back(stage.daemon.client());
   CHECK(works.status().connections == kIdle + 1);
@@ -124,7 +125,8 @@ TEST_CASE("clients: connections of a user and of all") {
     Stage stage({limit, "3"});
     std::vector<Client> clients(3);
     for (auto& client : clients) {
-      REQUIRE(comes_true([&] { return std::holds_alternative<protocol::ServerHello>(welcome(stage, client)); }));
+      REQUIRE(
+          comes_true([&] { return std::holds_alternative<protocol::ServerHello>(welcome(stage, client)); }));
     }
     const auto failed = refused(stage);
     CHECK(failed.id == 0);
@@ -221,8 +223,8 @@ TEST_CASE("clients: a socket that a killed facetd left is taken over") {
   const std::string path = folder / "s";
   listening_socket(path).reset();
   REQUIRE(std::filesystem::is_socket(path));
-  Process daemon({"facetd", "--config", "/dev/null", "--models", folder / "", "--socket", path, "--engine-socket",
-                  folder / "engine"},
+  Process daemon({"facetd", "--config", "/dev/null", "--models", folder / "", "--socket", path,
+                  "--engine-socket", folder / "engine"},
                  -1, folder / "log");
   Client client;
   REQUIRE(comes_true([&] { return client.connect(path); }));

@@ -1,4 +1,5 @@
-// facetd with engines that break the rules: each is dropped with a reason, its requests fail, the next goes on.
+// facetd with engines that break the rules: each is dropped with a reason, its requests fail, the next goes
+// on.
 #include <asio/io_context.hpp>
 
 #include "daemon/broker/engine_link.h"
@@ -77,9 +78,8 @@ link::Bytes frame_of(const link::FromEngine& message) {
 }  // namespace
 
 TEST_CASE("engine faults: garbage bytes") {
-  check_lost("segments, at most", [](ScriptedEngine& engine, uint64_t) {
-    engine.send_bytes(link::Bytes(4096, std::byte{0xee}));
-  });
+  check_lost("segments, at most",
+             [](ScriptedEngine& engine, uint64_t) { engine.send_bytes(link::Bytes(4096, std::byte{0xee})); });
 }
 
 TEST_CASE("engine faults: a message over the bound is refused by its head") {
@@ -117,14 +117,23 @@ TEST_CASE("engine faults: text that is not UTF-8") {
 
 TEST_CASE("engine faults: words about a request that it does not have") {
   const auto unknown = [](const link::FromEngine& message) {
-    check_lost("which it does not have",
-               [&](ScriptedEngine& engine, uint64_t) { engine.send(message); });
+    check_lost("which it does not have", [&](ScriptedEngine& engine, uint64_t) { engine.send(message); });
   };
-  SUBCASE("a token") { unknown(protocol::Token{4711, 0, 7, "x", 0, {}}); }
-  SUBCASE("a start") { unknown(link::Started{4711, 3}); }
-  SUBCASE("a finish") { unknown(protocol::Finish{4711, protocol::FinishReason::kStop, "", {}, {}}); }
-  SUBCASE("a failure") { unknown(protocol::Failed{4711, FACET_INTERNAL, "x"}); }
-  SUBCASE("a failure of nothing") { unknown(protocol::Failed{0, FACET_INTERNAL, "x"}); }
+  SUBCASE("a token") {
+    unknown(protocol::Token{4711, 0, 7, "x", 0, {}});
+  }
+  SUBCASE("a start") {
+    unknown(link::Started{4711, 3});
+  }
+  SUBCASE("a finish") {
+    unknown(protocol::Finish{4711, protocol::FinishReason::kStop, "", {}, {}});
+  }
+  SUBCASE("a failure") {
+    unknown(protocol::Failed{4711, FACET_INTERNAL, "x"});
+  }
+  SUBCASE("a failure of nothing") {
+    unknown(protocol::Failed{0, FACET_INTERNAL, "x"});
+  }
 }
 
 TEST_CASE("engine faults: numbers of tokens out of order") {
@@ -166,12 +175,14 @@ TEST_CASE("engine faults: it goes in mid-answer") {
 
 TEST_CASE("engine faults: before the hello") {
   SUBCASE("another version") {
-    check_not_started("it speaks version 9 of the link",
-                      [](ScriptedEngine& engine) { engine.send(link::EngineHello{9, "", "", ""}); });
+    check_not_started("it speaks version 9 of the link", [](ScriptedEngine& engine) {
+      engine.send(link::EngineHello{9, "", "", ""});
+    });
   }
   SUBCASE("something else first") {
-    check_not_started("its first message is no hello",
-                      [](ScriptedEngine& engine) { engine.send(link::Load{1, 2, 3, 4}); });
+    check_not_started("its first message is no hello", [](ScriptedEngine& engine) {
+      engine.send(link::Load{1, 2, 3, 4});
+    });
   }
   SUBCASE("garbage") {
     check_not_started("segments, at most",

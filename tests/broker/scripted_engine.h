@@ -66,7 +66,8 @@ class ScriptedEngine {
 struct Stage {
   explicit Stage(std::vector<std::string> arguments = {})
       : engine(folder / "engine"), daemon([&] {
-          arguments.insert(arguments.end(), {"--engine-socket", folder / "engine", "--model", "/models/m.gguf"});
+          arguments.insert(arguments.end(),
+                           {"--engine-socket", folder / "engine", "--model", "/models/m.gguf"});
           return Daemon(arguments);
         }()) {}
 
