@@ -34,6 +34,9 @@ struct TokensOptions {
 Result<void> tokenize(const TokensOptions& options);
 Result<void> detokenize(const TokensOptions& options);
 
+// The same for chats: what the model's chat format makes of them.
+Result<void> render(const TokensOptions& options);
+
 struct LogitsOptions {
   std::string file;
   ComputeOptions compute;

@@ -47,14 +47,13 @@ Result<json> parse(const std::string& line) {
 
 }  // namespace
 
-Result<void> answer_lines(const std::function<Result<json>(const json& line)>& answer) {
+Result<void> answer_lines(const std::function<Result<json>(const std::string& line)>& answer) {
   std::string line;
   for (Line read = read_line(line); read != Line::kEnd; read = read_line(line)) {
-    Result<json> request =
+    Result<json> reply =
         read == Line::kTooLong
             ? Error{FACET_TOO_LARGE, "the line is longer than " + std::to_string(kMaxLineBytes) + " bytes"}
-            : parse(line);
-    Result<json> reply = request.ok() ? answer(*request) : std::move(request);
+            : answer(line);
     if (!reply.ok()) reply = json{{"error", reply.error().message}};
     std::string text = reply->dump(-1, ' ', false, json::error_handler_t::replace);
     text.push_back('\n');
@@ -64,6 +63,13 @@ Result<void> answer_lines(const std::function<Result<json>(const json& line)>& a
   }
   if (std::ferror(stdin)) return Error{FACET_IO, "standard input: the read failed"};
   return {};
+}
+
+Result<void> answer_objects(const std::function<Result<json>(const json& line)>& answer) {
+  return answer_lines([&](const std::string& line) -> Result<json> {
+    FACET_TRY(const json object, parse(line));
+    return answer(object);
+  });
 }
 
 }  // namespace facet::model_tool

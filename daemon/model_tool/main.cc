@@ -69,6 +69,11 @@ void add_looking(CLI::App& app, AllOptions& all, Command& chosen) {
                         "{\"text\"|\"hex\":\"...\",\"special\":false,\"bos\":false} -> {\"ids\":[...]}",
                         t.file, [&] { return tokenize(t); });
   add_jsonl(command, all.jsonl);
+  command = add_command(app, chosen, "render",
+                        "{\"messages\":[...],\"tools\":[...],\"enable_thinking\":false,"
+                        "\"add_generation_prompt\":true} -> {\"text\":\"...\",\"ids\":[...]}",
+                        t.file, [&] { return render(t); });
+  add_jsonl(command, all.jsonl);
   command = add_command(app, chosen, "detokenize",
                         "{\"ids\":[...],\"special\":true} -> {\"hex\":\"...\",\"text\":\"...\"}", t.file,
                         [&] { return detokenize(t); });

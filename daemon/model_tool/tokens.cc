@@ -106,7 +106,7 @@ Result<void> with_tokenizer(const std::string& path,
   FACET_TRY(text::Vocabulary vocabulary, model::read_vocabulary(file));
   auto tokenizer = text::Tokenizer::make(std::move(vocabulary));
   if (!tokenizer.ok()) return file.error(tokenizer.error().code, tokenizer.error().message);
-  return answer_lines([&](const json& line) { return answer(*tokenizer, line); });
+  return answer_objects([&](const json& line) { return answer(*tokenizer, line); });
 }
 
 }  // namespace

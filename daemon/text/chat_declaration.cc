@@ -50,6 +50,25 @@ std::string upper(std::string_view text) {
   return capitals;
 }
 
+// As Python prints it. What a declaration says about a tool is text; numbers and the like come along where
+// parts of a schema stand in for properties.
+Result<std::string> printed(const JsonValue& value, const std::string& field) {
+  switch (value.kind) {
+    case Kind::kString:
+      return value.text;
+    case Kind::kNull:
+      return std::string("None");
+    case Kind::kBoolean:
+      return std::string(value.boolean ? "True" : "False");
+    case Kind::kNumber:
+      return python_number(value.text);
+    case Kind::kArray:
+    case Kind::kObject:
+      break;
+  }
+  return invalid(field, "is no text");
+}
+
 bool is_type_name(const JsonValue& value) {
   return value.is(Kind::kString) && std::all_of(value.text.begin(), value.text.end(), [](char c) {
            return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
@@ -59,9 +78,11 @@ bool is_type_name(const JsonValue& value) {
 // A type in capitals; a list of types as Python prints one: ['STRING', 'NULL'].
 Result<std::string> type_name(const JsonValue* type, const std::string& field) {
   if (!type) return std::string();
-  if (is_type_name(*type)) return upper(type->text);
-  if (type->is(Kind::kNull)) return std::string("NONE");
-  if (!type->is(Kind::kArray) || !std::all_of(type->items.begin(), type->items.end(), is_type_name)) {
+  if (!type->is(Kind::kArray)) {
+    FACET_TRY(const std::string name, printed(*type, field + ".type"));
+    return upper(name);
+  }
+  if (!std::all_of(type->items.begin(), type->items.end(), is_type_name)) {
     return invalid(field + ".type", "is neither a type nor a list of types");
   }
   std::string list = "[";
@@ -108,12 +129,11 @@ class DeclarationWriter {
 
  private:
   Result<void> description(const JsonValue* text, const std::string& field) {
-    if (text && text->is(Kind::kNull)) {
-      write_string("None", out_);
-      return {};
+    std::string words;
+    if (text) {
+      FACET_TRY(words, printed(*text, field + ".description"));
     }
-    if (text && !text->is(Kind::kString)) return invalid(field + ".description", "is no string");
-    write_string(text ? text->text : "", out_);
+    write_string(words, out_);
     return {};
   }
 

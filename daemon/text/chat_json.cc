@@ -92,6 +92,7 @@ Result<std::vector<ContentPart>> content_of(const JsonValue& message, const std:
                      parts.push_back(std::move(read));
                      return {};
                    }));
+  if (parts.empty()) parts.emplace_back();  // an empty list is an empty text, and not null
   return parts;
 }
 

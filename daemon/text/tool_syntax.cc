@@ -31,10 +31,6 @@ std::string float_as_python(const std::string& digits) {
   return text;
 }
 
-std::string number_as_python(const std::string& digits) {
-  return digits.find_first_of(".eE") == digits.npos ? digits : float_as_python(digits);
-}
-
 // Whether a bare key is read back as what it is.
 bool reads_back(std::string_view key) {
   return !key.empty() && key.find_first_of(":,{}[]") == key.npos && kSpace.find(key.front()) == kSpace.npos &&
@@ -42,6 +38,10 @@ bool reads_back(std::string_view key) {
 }
 
 }  // namespace
+
+std::string python_number(const std::string& digits) {
+  return digits.find_first_of(".eE") == digits.npos ? digits : float_as_python(digits);
+}
 
 std::vector<size_t> key_order(const JsonValue& object) {
   std::vector<size_t> order(object.keys.size());
@@ -87,7 +87,7 @@ void write_argument(const JsonValue& value, KeyStyle keys, MarkedText& out) {
       out.add(value.boolean ? "true" : "false");
       return;
     case Kind::kNumber:
-      out.add(number_as_python(value.text));
+      out.add(python_number(value.text));
       return;
     case Kind::kString:
       write_string(value.text, out);

@@ -6,7 +6,9 @@
 // nothing in them escaped. A string may hold any text: only the mark ends it. A *call* is "call:NAME{...}".
 #pragma once
 
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "daemon/base/result.h"
 #include "daemon/text/chat.h"
@@ -26,7 +28,9 @@ enum class KeyStyle : uint8_t {
 // counting as small letters. Indices of `object.keys`.
 std::vector<size_t> key_order(const JsonValue& object);
 
-// Numbers come out as Python prints them: "1.0", "1e+16", "100000000000000000000".
+// A number of JSON as Python prints it: "1.0", "1e+16", "100000000000000000000".
+std::string python_number(const std::string& digits);
+
 void write_argument(const JsonValue& value, KeyStyle keys, MarkedText& out);
 // What stands between the braces of an object.
 void write_members(const JsonValue& object, KeyStyle keys, MarkedText& out);

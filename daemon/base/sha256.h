@@ -1,0 +1,12 @@
+// SHA-256 (FIPS 180-4): names a known text by its digest.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace facet {
+
+// 64 hexadecimal digits, small letters.
+std::string sha256(std::string_view bytes);
+
+}  // namespace facet
