@@ -1,95 +1,20 @@
 // Model files that are well-formed but wrong: each is refused by a message that names the file and the thing.
 #include <doctest/doctest.h>
 
-#include <unistd.h>
-
 #include <cmath>
-#include <filesystem>
-#include <functional>
-#include <map>
 
-#include "daemon/model/model.h"
-#include "tests/model/gguf_bytes.h"
-#include "tests/test_models.h"
+#include "tests/model_tool/model_parts.h"
 
 namespace model = facet::model;
 namespace test = facet::test;
-using model::GgufType;
+using test::drop_key;
+using test::drop_tensor;
+using test::Parts;
+using test::Tensor;
+using test::tensor;
+using test::Wrong;
 
 namespace {
-
-struct Tensor {
-  std::vector<uint64_t> dims;
-  uint32_t type = FACET_TYPE_F32;
-  std::string data;
-};
-
-// The tiny model taken apart, to be put together with one thing changed.
-struct Parts {
-  Parts() {
-    auto file = model::GgufFile::open(test::tiny_model_path("gemma3"));
-    REQUIRE(file.ok());
-    for (const model::GgufEntry& entry : file->entries()) {
-      const std::string data(reinterpret_cast<const char*>(entry.data.data()), entry.data.size());
-      test::Bytes value;
-      if (entry.type == GgufType::kArray)
-        value.number(static_cast<uint32_t>(entry.element)).number(entry.count);
-      entries[std::string(entry.key)] = {static_cast<uint32_t>(entry.type), value.raw(data).str()};
-    }
-    for (const model::GgufTensor& tensor : file->tensors()) {
-      tensors[std::string(tensor.name)] = {
-          {tensor.dims.begin(), tensor.dims.begin() + tensor.dims_count},
-          tensor.type,
-          std::string(reinterpret_cast<const char*>(tensor.data.data()), tensor.data.size())};
-    }
-  }
-
-  void set_u32(const std::string& key, uint32_t value) {
-    entries[key] = {static_cast<uint32_t>(GgufType::kUint32), test::Bytes().number(value).str()};
-  }
-  void set_f32(const std::string& key, float value) {
-    entries[key] = {static_cast<uint32_t>(GgufType::kFloat32), test::Bytes().number(value).str()};
-  }
-  void set_string(const std::string& key, const std::string& value) {
-    entries[key] = {static_cast<uint32_t>(GgufType::kString), test::Bytes().string(value).str()};
-  }
-
-  std::string bytes() const {
-    test::GgufBytes out;
-    for (const auto& [key, entry] : entries) out.entry(key, entry.first, entry.second);
-    for (const auto& [name, tensor] : tensors) out.tensor(name, tensor.dims, tensor.type, tensor.data);
-    return out.str();
-  }
-
-  std::map<std::string, std::pair<uint32_t, std::string>> entries;  // type and value
-  std::map<std::string, Tensor> tensors;
-};
-
-// A path of this process, gone when the test is over.
-struct TemporaryFile {
-  std::string path =
-      (std::filesystem::temp_directory_path() / ("facet-refusals-" + std::to_string(::getpid()) + ".gguf"))
-          .string();
-  ~TemporaryFile() { std::filesystem::remove(path); }
-};
-
-struct Wrong {
-  std::string names;  // what the message says
-  std::function<void(Parts&)> change;
-};
-
-void drop_key(Parts& parts, const std::string& key) {
-  REQUIRE(parts.entries.erase(key) == 1);
-}
-
-void drop_tensor(Parts& parts, const std::string& name) {
-  REQUIRE(parts.tensors.erase(name) == 1);
-}
-
-Tensor& tensor(Parts& parts, const std::string& name) {
-  REQUIRE(parts.tensors.count(name) == 1);
-  return parts.tensors[name];
-}
 
 const std::vector<Wrong>& wrong_models() {
   static const std::vector<Wrong> all{
@@ -145,29 +70,165 @@ const std::vector<Wrong>& wrong_models() {
   return all;
 }
 
+// Gemma 4 with shared caches and per-layer embeddings: 15 layers, 5 of them shared, every fifth global.
+const std::vector<Wrong>& wrong_small_models() {
+  static const std::vector<Wrong> all = [] {
+    std::vector<Wrong> wrongs;
+    for (const std::string key :
+         {"block_count", "context_length", "embedding_length", "feed_forward_length", "attention.head_count",
+          "attention.head_count_kv", "attention.key_length", "attention.value_length",
+          "attention.key_length_swa", "attention.value_length_swa", "attention.sliding_window",
+          "attention.sliding_window_pattern", "attention.layer_norm_rms_epsilon", "rope.freq_base",
+          "rope.freq_base_swa"}) {
+      wrongs.push_back({"gemma4." + key, [key](Parts& p) { drop_key(p, "gemma4." + key); }});
+      wrongs.push_back({"gemma4." + key, [key](Parts& p) { p.set_string("gemma4." + key, "many"); }});
+    }
+    for (const std::string name : {"token_embd",
+                                   "output_norm",
+                                   "rope_freqs",
+                                   "per_layer_token_embd",
+                                   "per_layer_model_proj",
+                                   "per_layer_proj_norm",
+                                   "blk.0.attn_norm",
+                                   "blk.0.attn_q",
+                                   "blk.0.attn_k",
+                                   "blk.0.attn_output",
+                                   "blk.0.attn_q_norm",
+                                   "blk.0.attn_k_norm",
+                                   "blk.0.post_attention_norm",
+                                   "blk.0.layer_output_scale",
+                                   "blk.0.ffn_norm",
+                                   "blk.0.ffn_gate",
+                                   "blk.0.ffn_up",
+                                   "blk.0.ffn_down",
+                                   "blk.0.post_ffw_norm",
+                                   "blk.0.inp_gate",
+                                   "blk.0.proj",
+                                   "blk.0.post_norm",
+                                   "blk.14.attn_q",
+                                   "blk.14.ffn_down"}) {
+      wrongs.push_back(
+          {"no tensor " + name + ".weight", [name](Parts& p) { drop_tensor(p, name + ".weight"); }});
+      wrongs.push_back({"tensor " + name + ".weight", [name](Parts& p) {
+                          Tensor& twice = tensor(p, name + ".weight");
+                          twice.dims[0] *= 2;
+                          twice.data += twice.data;
+                        }});
+    }
+    const std::vector<Wrong> more{
+        {"sliding_window_pattern has 14 elements, must have 15",
+         [](Parts& p) {
+           p.set_numbers("gemma4.attention.sliding_window_pattern", std::vector<uint32_t>(14, 1));
+         }},
+        {"sliding_window_pattern [3] is 2",
+         [](Parts& p) {
+           std::vector<uint32_t> pattern(15, 1);
+           pattern[3] = 2;
+           p.set_numbers("gemma4.attention.sliding_window_pattern", pattern);
+         }},
+        {"gemma4.attention.sliding_window_pattern",
+         [](Parts& p) { p.set_u32("gemma4.attention.sliding_window_pattern", 1); }},
+        {"feed_forward_length has 3 elements",
+         [](Parts& p) {
+           p.set_numbers("gemma4.feed_forward_length", {64, 64, 64});
+         }},
+        {"feed_forward_length [0] is 0",
+         [](Parts& p) { p.set_numbers("gemma4.feed_forward_length", std::vector<uint32_t>(15, 0)); }},
+        {"blk.10.ffn_gate.weight is 64 x 128, the metadata ask for 64 x 64",
+         [](Parts& p) { p.set_u32("gemma4.feed_forward_length", 64); }},
+        {"head_count_kv", [](Parts& p) { p.set_u32("gemma4.attention.head_count_kv", 3); }},
+        {"head_count_kv has 2 elements",
+         [](Parts& p) {
+           p.set_numbers("gemma4.attention.head_count_kv", {1, 1});
+         }},
+        {"shared_kv_layers is 15", [](Parts& p) { p.set_u32("gemma4.attention.shared_kv_layers", 15); }},
+        {"shared_kv_layers is 16", [](Parts& p) { p.set_u32("gemma4.attention.shared_kv_layers", 16); }},
+        {"shared_kv_layers is 14: layer 4",
+         [](Parts& p) { p.set_u32("gemma4.attention.shared_kv_layers", 14); }},
+        {"value_length_swa is 8, the key_length 16",
+         [](Parts& p) { p.set_u32("gemma4.attention.value_length_swa", 8); }},
+        {"rope.dimension_count is 33", [](Parts& p) { p.set_u32("gemma4.rope.dimension_count", 33); }},
+        {"rope.dimension_count_swa is odd",
+         [](Parts& p) { p.set_u32("gemma4.rope.dimension_count_swa", 15); }},
+        {"rope_freqs.weight is 16 x 1, the metadata ask for 8 x 1",
+         [](Parts& p) { p.set_u32("gemma4.rope.dimension_count", 16); }},
+        {"embedding_length_per_layer_input",
+         [](Parts& p) { p.set_u32("gemma4.embedding_length_per_layer_input", 100000); }},
+        {"per_layer_model_proj.weight",
+         [](Parts& p) { p.set_u32("gemma4.embedding_length_per_layer_input", 8); }},
+        {"final_logit_softcapping", [](Parts& p) { p.set_f32("gemma4.final_logit_softcapping", NAN); }},
+        {"expert_used_count", [](Parts& p) { p.set_u32("gemma4.expert_count", 8); }},
+        {"drafter", [](Parts& p) { p.set_string("general.architecture", "gemma4-assistant"); }},
+    };
+    wrongs.insert(wrongs.end(), more.begin(), more.end());
+    return wrongs;
+  }();
+  return all;
+}
+
+// Gemma 4 with 16 experts, 4 used, gates and ups in one tensor.
+const std::vector<Wrong>& wrong_mixtures() {
+  static const std::vector<Wrong> all{
+      {"gemma4.expert_count is 0", [](Parts& p) { p.set_u32("gemma4.expert_count", 0); }},
+      {"gemma4.expert_count is 1000000", [](Parts& p) { p.set_u32("gemma4.expert_count", 1000000); }},
+      {"blk.0.ffn_gate_inp.weight is 64 x 16, the metadata ask for 64 x 8",
+       [](Parts& p) { p.set_u32("gemma4.expert_count", 8); }},
+      {"gemma4.expert_used_count is 17", [](Parts& p) { p.set_u32("gemma4.expert_used_count", 17); }},
+      {"gemma4.expert_used_count is 0", [](Parts& p) { p.set_u32("gemma4.expert_used_count", 0); }},
+      {"gemma4.expert_used_count", [](Parts& p) { drop_key(p, "gemma4.expert_used_count"); }},
+      {"gemma4.expert_feed_forward_length",
+       [](Parts& p) { drop_key(p, "gemma4.expert_feed_forward_length"); }},
+      {"ffn_gate_up_exps.weight is 64 x 64 x 16, the metadata ask for 64 x 32 x 16",
+       [](Parts& p) { p.set_u32("gemma4.expert_feed_forward_length", 16); }},
+      {"no tensor blk.5.ffn_gate_inp.weight", [](Parts& p) { drop_tensor(p, "blk.5.ffn_gate_inp.weight"); }},
+      {"no tensor blk.5.ffn_gate_inp.scale", [](Parts& p) { drop_tensor(p, "blk.5.ffn_gate_inp.scale"); }},
+      {"no tensor blk.5.pre_ffw_norm_2.weight",
+       [](Parts& p) { drop_tensor(p, "blk.5.pre_ffw_norm_2.weight"); }},
+      {"no tensor blk.5.post_ffw_norm_1.weight",
+       [](Parts& p) { drop_tensor(p, "blk.5.post_ffw_norm_1.weight"); }},
+      {"no tensor blk.5.post_ffw_norm_2.weight",
+       [](Parts& p) { drop_tensor(p, "blk.5.post_ffw_norm_2.weight"); }},
+      {"no tensor blk.5.ffn_gate_exps.weight",
+       [](Parts& p) { drop_tensor(p, "blk.5.ffn_gate_up_exps.weight"); }},
+      {"no tensor blk.5.ffn_down_exps.weight",
+       [](Parts& p) { drop_tensor(p, "blk.5.ffn_down_exps.weight"); }},
+      {"no tensor blk.5.ffn_down_exps.scale", [](Parts& p) { drop_tensor(p, "blk.5.ffn_down_exps.scale"); }},
+  };
+  return all;
+}
+
+// The same with gates and ups apart.
+const std::vector<Wrong>& wrong_split_mixtures() {
+  static const std::vector<Wrong> all{
+      {"no tensor blk.2.ffn_gate_exps.weight",
+       [](Parts& p) { drop_tensor(p, "blk.2.ffn_gate_exps.weight"); }},
+      {"no tensor blk.2.ffn_up_exps.weight", [](Parts& p) { drop_tensor(p, "blk.2.ffn_up_exps.weight"); }},
+      {"blk.2.ffn_up_exps.weight is 64 x 16 x 32, the metadata ask for 64 x 32 x 16",
+       [](Parts& p) {
+         tensor(p, "blk.2.ffn_up_exps.weight").dims = {64, 16, 32};
+       }},
+  };
+  return all;
+}
+
 }  // namespace
 
 TEST_CASE("the model that is taken apart and put together again is accepted") {
-  const TemporaryFile file;
-  test::write_file(file.path, Parts().bytes());
-  auto loaded = model::Model::load(file.path);
-  REQUIRE_MESSAGE(loaded.ok(), loaded.error().message);
-  CHECK((*loaded)->config().layers.size() == 8);
+  for (const std::string name : {"gemma3", "e2b", "e4b", "dense31b", "moe26b", "moe26b-split"}) {
+    CAPTURE(name);
+    const test::TemporaryFile file;
+    test::write_file(file.path, Parts(test::tiny_model_path(name)).bytes());
+    auto loaded = model::Model::load(file.path);
+    REQUIRE_MESSAGE(loaded.ok(), (loaded.ok() ? "" : loaded.error().message));
+  }
 }
 
-TEST_CASE("a wrong model is refused by its name and what is wrong") {
-  const TemporaryFile file;
-  for (const Wrong& wrong : wrong_models()) {
-    CAPTURE(wrong.names);
-    Parts parts;
-    wrong.change(parts);
-    test::write_file(file.path, parts.bytes());
-    auto loaded = model::Model::load(file.path);
-    CHECK_FALSE(loaded.ok());
-    if (loaded.ok()) continue;
-    CAPTURE(loaded.error().message);
-    CHECK(loaded.error().message.find(wrong.names) != std::string::npos);
-    CHECK(loaded.error().message.rfind(file.path, 0) == 0);
-    CHECK(loaded.error().message.find('\n') == std::string::npos);
-  }
+TEST_CASE("a wrong Gemma 3 is refused by its name and what is wrong") {
+  test::check_refused(test::tiny_model_path("gemma3"), wrong_models());
+}
+
+TEST_CASE("a wrong Gemma 4 is refused by its name and what is wrong") {
+  test::check_refused(test::tiny_model_path("e2b"), wrong_small_models());
+  test::check_refused(test::tiny_model_path("moe26b"), wrong_mixtures());
+  test::check_refused(test::tiny_model_path("moe26b-split"), wrong_split_mixtures());
 }
