@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <functional>
 #include <string>
 
+#include "daemon/text/radix_queue.h"
 #include "daemon/text/utf8.h"
 
 namespace facet::text {
@@ -57,6 +57,7 @@ class Word {
   using Merged = Merges::Merged;
   static constexpr size_t kShort = 24;  // symbols up to which looking at all of them is the fastest
   static constexpr uint32_t kEnd = UINT32_MAX;
+  static constexpr uint32_t kPlaces = INT32_MAX;  // a bound of symbols_.size()
 
   struct Node {
     Symbol symbol;
@@ -91,22 +92,18 @@ class Word {
     }
     for (uint32_t i = 0; i + 1 < size; ++i) {
       nodes_[i].merged = merges_.find(symbols_[i], symbols_[i + 1]);
-      if (nodes_[i].merged.rank != Merges::kNoRank) waiting_.push_back(key_of(i));
+      if (nodes_[i].merged.rank != Merges::kNoRank) waiting_.push(key_of(i));
     }
-    std::make_heap(waiting_.begin(), waiting_.end(), std::greater());
-    while (!waiting_.empty()) {
-      std::pop_heap(waiting_.begin(), waiting_.end(), std::greater());
-      uint64_t key = waiting_.back();
-      waiting_.pop_back();
+    for (uint64_t key; waiting_.pop(key);) {
       // Otherwise the pair is no more: its merge came too late.
-      if (auto left = static_cast<uint32_t>(key); key_of(left) == key) merge(left);
+      if (uint32_t left = key & kPlaces; key_of(left) == key) merge(left);
     }
     symbols_.clear();
     for (uint32_t at = 0; at != kEnd; at = nodes_[at].next) symbols_.push_back(nodes_[at].symbol);
   }
 
   // Less is more urgent.
-  uint64_t key_of(uint32_t left) const { return uint64_t{nodes_[left].merged.rank} << 32 | left; }
+  uint64_t key_of(uint32_t left) const { return uint64_t{nodes_[left].merged.rank} * (kPlaces + 1) + left; }
 
   void merge(uint32_t at) {
     Node& left = nodes_[at];
@@ -123,8 +120,7 @@ class Word {
     Node& left = nodes_[at];
     left.merged = left.next == kEnd ? Merged() : merges_.find(left.symbol, nodes_[left.next].symbol);
     if (left.merged.rank == Merges::kNoRank) return;
-    waiting_.push_back(key_of(at));
-    std::push_heap(waiting_.begin(), waiting_.end(), std::greater());
+    waiting_.push(key_of(at));
   }
 
   void emit(Symbol symbol, std::vector<Token>& out) const {
@@ -142,7 +138,7 @@ class Word {
   const Merges& merges_;
   std::vector<Symbol> symbols_;
   std::vector<Node> nodes_;
-  std::vector<uint64_t> waiting_;  // a heap of keys
+  RadixQueue waiting_;  // of keys
 };
 
 Result<Merges> Merges::make(const Vocabulary& vocabulary, std::span<const Merge> merges) {

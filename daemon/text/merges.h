@@ -40,7 +40,8 @@ class Merges {
   // FACET_TOO_LARGE for more than kMaxMerges.
   static Result<Merges> make(const Vocabulary& vocabulary, std::span<const Merge> merges);
 
-  // Appends the tokens of `text`; takes O(n log n) for its longest word. A byte that is not UTF-8 becomes its
+  // Appends the tokens of `text`; takes O(n log n), n < 2^31 the bytes of
+  // its longest word. A byte that is not UTF-8 becomes its
   // byte token, and so do the bytes of a literal "▁", which would otherwise come back as a space.
   void encode(std::string_view text, std::vector<Token>& out) const;
 

@@ -1,5 +1,5 @@
-// A vocabulary and a text from any bytes: the text comes back as it was, and control tokens stay out unless
-// asked for.
+// A vocabulary, with or without merges, and a text from any bytes: wrong merges are refused, the text comes
+// back as it was, and control tokens stay out unless asked for.
 #include <fuzzer/FuzzedDataProvider.h>
 
 #include <array>
@@ -24,6 +24,14 @@ std::string byte_name(unsigned byte) {
   return {'<', '0', 'x', kHex[byte >> 4], kHex[byte & 15], '>'};
 }
 
+// Two of the pieces, or any text.
+std::string merge_of(FuzzedDataProvider& input, const std::vector<std::string>& pieces) {
+  if (input.ConsumeIntegralInRange(0, 15) == 0) return input.ConsumeRandomLengthString(8);
+  auto pick = [&] { return pieces[input.ConsumeIntegralInRange<size_t>(0, pieces.size() - 1)]; };
+  std::string left = pick();
+  return left + ' ' + pick();
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -44,13 +52,31 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     parts.kinds.push_back(input.PickValueInArray(kKinds));
     parts.scores.push_back(input.ConsumeIntegral<int8_t>());
   }
+  std::vector<std::string> merges;
+  if (input.ConsumeBool()) {
+    parts.algorithm = facet::text::Algorithm::kBpe;
+    for (size_t i = input.ConsumeIntegralInRange<size_t>(1, 40); i > 0; --i) {
+      merges.push_back(merge_of(input, pieces));
+      if (!input.ConsumeBool()) continue;
+      // What it makes is a token.
+      std::string both = merges.back();
+      std::erase(both, ' ');
+      pieces.push_back(both);
+      parts.kinds.push_back(TokenKind::kNormal);
+      parts.scores.push_back(0);
+    }
+  }
+  parts.merges.assign(merges.begin(), merges.end());
   parts.pieces.assign(pieces.begin(), pieces.end());
   parts.unknown = 0;
   parts.add_space_prefix = input.ConsumeBool();
   auto vocabulary = facet::text::Vocabulary::make(std::move(parts));
   require(vocabulary.ok());
   auto tokenizer = facet::text::Tokenizer::make(std::move(*vocabulary));
-  require(tokenizer.ok());
+  if (!tokenizer.ok()) {
+    require(!merges.empty() && tokenizer.error().message.find("merge") != std::string::npos);
+    return 0;
+  }
 
   std::string text = input.ConsumeRemainingBytesAsString();
   for (bool special : {false, true}) {
