@@ -20,11 +20,24 @@ sampling::SamplingParams params_of(const protocol::Sampling& s) {
           .report_logprobs = s.report_logprobs};
 }
 
+Error no_room(const std::string& tokens, uint32_t context) {
+  return {FACET_TOO_LARGE,
+          "prompt: " + tokens + " tokens leave no room in a context of " + std::to_string(context)};
+}
+
+Result<std::vector<text::Token>> encode(std::string_view text, bool special, const text::Tokenizer& tokenizer,
+                                        uint32_t context) {
+  // What cannot fit is not encoded: that may take a second.
+  const size_t fewest = tokenizer.fewest_tokens(text.size());
+  if (fewest >= context) return no_room(std::to_string(fewest) + " or more", context);
+  return tokenizer.encode(text, {.special = special, .bos = tokenizer.vocabulary().add_bos()});
+}
+
 Result<std::vector<text::Token>> prompt_tokens_of(const protocol::Generate& request,
-                                                  const text::Tokenizer& tokenizer) {
+                                                  const text::Tokenizer& tokenizer, uint32_t context) {
   const text::Vocabulary& vocabulary = tokenizer.vocabulary();
   if (const auto* text = std::get_if<std::string>(&request.prompt)) {
-    return tokenizer.encode(*text, {.special = request.parse_special, .bos = vocabulary.add_bos()});
+    return encode(*text, request.parse_special, tokenizer, context);
   }
   if (std::holds_alternative<protocol::Chat>(request.prompt)) {
     return Error{FACET_UNSUPPORTED, "prompt: the engine takes no chats"};
@@ -47,12 +60,9 @@ Result<Sequence> Sequence::make(const protocol::Generate& request, const model::
                                 uint32_t context, Micros now) {
   FACET_CHECK(params_of(request.sampling).validate(model.config().vocabulary));
   FACET_TRY(text::StopMatcher stops, text::StopMatcher::create(request.stop));
-  FACET_TRY(std::vector<text::Token> tokens, prompt_tokens_of(request, model.tokenizer()));
+  FACET_TRY(std::vector<text::Token> tokens, prompt_tokens_of(request, model.tokenizer(), context));
   if (tokens.empty()) return Error{FACET_INVALID_ARGUMENT, "prompt: has no tokens"};
-  if (tokens.size() >= context) {
-    return Error{FACET_TOO_LARGE, "prompt: " + std::to_string(tokens.size()) +
-                                      " tokens leave no room in a context of " + std::to_string(context)};
-  }
+  if (tokens.size() >= context) return no_room(std::to_string(tokens.size()), context);
   Sequence sequence(request, model, std::move(stops), now);
   sequence.prompt_tokens_ = static_cast<uint32_t>(tokens.size());
   const uint32_t room = context - sequence.prompt_tokens_;

@@ -1,6 +1,7 @@
 #include "daemon/text/tokenizer.h"
 
 #include <algorithm>
+#include <algorithm>
 #include <utility>
 
 #include "daemon/text/bpe.h"
@@ -14,6 +15,16 @@ Result<Tokenizer> Tokenizer::make(Vocabulary vocabulary) {
   vocabulary.forget_merges();
   Literals literals(vocabulary);
   return Tokenizer(std::move(vocabulary), std::move(literals), std::move(merges));
+}
+
+void Tokenizer::measure() {
+  std::string text;
+  for (Token token = 0; vocabulary_.contains(token); ++token) {
+    if (vocabulary_.piece(token).size() <= longest_) continue;
+    text.clear();
+    append_bytes(token, true, text);
+    longest_ = std::max(longest_, text.size());
+  }
 }
 
 Result<std::vector<Token>> Tokenizer::encode(std::string_view text, EncodeOptions options) const {

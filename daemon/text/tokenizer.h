@@ -40,6 +40,9 @@ class Tokenizer {
   // it was encoded so), if the vocabulary has all byte tokens.
   Result<std::vector<Token>> encode(std::string_view text, EncodeOptions options = {}) const;
 
+  // No text of so many bytes has fewer tokens. Takes no time: a text that cannot fit is refused by it.
+  size_t fewest_tokens(size_t bytes) const { return (bytes + longest_ - 1) / longest_; }
+
   // The bytes of the tokens one after the other, without the space that encode() put in front if the
   // vocabulary asks for one. Control tokens write their name with `special` and nothing without.
   // FACET_INVALID_ARGUMENT, naming it, for a number that is no token.
@@ -50,11 +53,15 @@ class Tokenizer {
 
  private:
   Tokenizer(Vocabulary vocabulary, Literals literals, Merges merges)
-      : vocabulary_(std::move(vocabulary)), literals_(std::move(literals)), merges_(std::move(merges)) {}
+      : vocabulary_(std::move(vocabulary)), literals_(std::move(literals)), merges_(std::move(merges)) {
+    measure();
+  }
+  void measure();
 
   Vocabulary vocabulary_;
   Literals literals_;
   Merges merges_;
+  size_t longest_ = 1;  // bytes of text that one token can stand for, at most
 };
 
 }  // namespace facet::text

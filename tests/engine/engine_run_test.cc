@@ -232,6 +232,16 @@ TEST_CASE("the context bounds prompt and answer") {
   const Answer& over = bench.answer(bench.start(greedy(protocol::TokenIds(32, 7), 5)));
   REQUIRE(over.failed.has_value());
   CHECK(over.failed->code == FACET_TOO_LARGE);
+  protocol::Generate text = greedy({}, 5);
+  for (size_t bytes : {100, 4 << 20}) {
+    text.prompt = std::string(bytes, 'x');
+    const Answer& refused = bench.answer(bench.start(text));
+    REQUIRE(refused.failed.has_value());
+    CHECK(refused.failed->code == FACET_TOO_LARGE);
+    // The longer one by its length alone.
+    const bool encoded = refused.failed->message.find("or more") == std::string::npos;
+    CHECK(encoded == (bytes == 100));
+  }
 }
 
 TEST_CASE("log-probabilities come with the tokens") {

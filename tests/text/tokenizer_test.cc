@@ -453,6 +453,24 @@ TEST_CASE("a text of one word, of literals or of half literals takes no more tha
   }
 }
 
+TEST_CASE("no text has fewer tokens than its length says") {
+  for (const Tokenizer* tokenizer : {&real(), &gemma4()}) {
+    const Vocabulary& vocabulary = tokenizer->vocabulary();
+    size_t longest = 0;
+    for (Token token = 0; vocabulary.contains(token); ++token) {
+      std::string text;
+      tokenizer->append_bytes(token, true, text);
+      longest = std::max(longest, text.size());
+      if (encode(*tokenizer, text, {.special = true}).size() < tokenizer->fewest_tokens(text.size())) {
+        FAIL("token " << token);
+      }
+    }
+    CHECK(tokenizer->fewest_tokens(0) == 0);
+    CHECK(tokenizer->fewest_tokens(longest) == 1);
+    CHECK(tokenizer->fewest_tokens(longest + 1) == 2);
+  }
+}
+
 TEST_CASE("UTF-8 is what RFC 3629 says") {
   for (const char* right :
        {"a", "\u00e9", "\u6f22", "\U0001F999", "\xF4\x8F\xBF\xBF", "\xED\x9F\xBF", "\xEE\x80\x80"}) {
