@@ -82,6 +82,7 @@ void Run::fill_places(const Experts& experts, const std::vector<uint32_t>& place
 void Run::multiply_experts(const std::vector<Group>& groups, uint32_t weight, uint32_t in, uint32_t out,
                            uint32_t used) {
   std::vector<Product> products;
+  products.reserve(groups.size());
   for (const Group& group : groups) {
     products.push_back({program_.prepared(weight).matrix(group.expert), place_of(in, used, group.first),
                         reinterpret_cast<float*>(place_of(out, used, group.first)), slot(in).row_bytes / used,
