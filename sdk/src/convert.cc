@@ -16,13 +16,7 @@ static_assert(static_cast<int>(ModelState::failed) == static_cast<int>(protocol:
 protocol::Message to_protocol(const Message& message) {
   protocol::Message to;
   to.role = static_cast<protocol::Role>(message.role);
-  if (auto* text = std::get_if<std::string>(&message.content)) {
-    if (!text->empty()) to.content.push_back({*text});
-  } else {
-    for (const auto& part : std::get<std::vector<ContentPart>>(message.content)) {
-      to.content.push_back({part.text});
-    }
-  }
+  for (const ContentPart& part : message.content.parts) to.content.push_back({part.text});
   to.thought = message.thought;
   for (const ToolCall& call : message.tool_calls)
     to.tool_calls.push_back({call.id, call.name, call.arguments});

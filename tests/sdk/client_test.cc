@@ -141,7 +141,8 @@ TEST_CASE("client: a chat goes out whole, and its answer comes back by kind") {
     CHECK(answer->ids.size() == 4);
     const auto next = message_of(*answer);
     CHECK(next.role == Role::assistant);
-    CHECK(std::get<std::string>(next.content) == text);
+    REQUIRE(next.content.parts.size() == 1);
+    CHECK(next.content.parts[0].text == text);
     CHECK(next.thought == "let me see");
     CHECK(next.tool_calls.size() == 1);
   }

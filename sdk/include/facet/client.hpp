@@ -125,10 +125,22 @@ struct ContentPart {
   std::string text;
 };
 
+// What a message says, part after part; a text is one part, or none if it is empty.
+struct Content {
+  Content() = default;
+  Content(std::string text) {
+    if (!text.empty()) parts.push_back({std::move(text)});
+  }
+  Content(const char* text) : Content(std::string(text)) {}
+  Content(std::vector<ContentPart> several) : parts(std::move(several)) {}
+
+  std::vector<ContentPart> parts;
+};
+
 // One message of a chat. Its texts are UTF-8; no text can become a control token of the model.
 struct Message {
   Role role = Role::user;
-  std::variant<std::string, std::vector<ContentPart>> content = {};
+  Content content = {};
   // Of an assistant's message:
   std::string thought = {};  // the model's format says which thoughts of earlier turns it is shown
   std::vector<ToolCall> tool_calls = {};
