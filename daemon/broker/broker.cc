@@ -80,11 +80,19 @@ void Broker::sweep() {
 protocol::ServerHello Broker::server_hello() const {
   protocol::ServerHello hello;
   hello.server = kServer;
+  hello.features = {protocol::kFeatureChat};
   hello.limits.message_bytes = protocol::kMaxMessageBytes;
   hello.limits.open_requests = policy_.limits().open_requests;
   hello.limits.stop_strings = protocol::kMaxStopStrings;
   hello.limits.logit_biases = protocol::kMaxLogitBiases;
   hello.limits.logprobs = protocol::kMaxLogprobs;
+  hello.limits.chat_messages = protocol::kMaxChatMessages;
+  hello.limits.content_parts = protocol::kMaxContentParts;
+  hello.limits.tool_calls = protocol::kMaxToolCalls;
+  hello.limits.arguments_bytes = protocol::kMaxArgumentsBytes;
+  hello.limits.tools = protocol::kMaxTools;
+  hello.limits.tools_bytes = protocol::kMaxToolsBytes;
+  hello.limits.json_nesting = protocol::kMaxJsonNesting;
   return hello;
 }
 

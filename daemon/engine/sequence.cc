@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "daemon/engine/chat_prompt.h"
+
 namespace facet::engine {
 namespace {
 
@@ -25,25 +27,17 @@ Error no_room(const std::string& tokens, uint32_t context) {
           "prompt: " + tokens + " tokens leave no room in a context of " + std::to_string(context)};
 }
 
-Result<std::vector<text::Token>> encode(std::string_view text, bool special, const text::Tokenizer& tokenizer,
-                                        uint32_t context) {
-  // What cannot fit is not encoded: that may take a second.
-  const size_t fewest = tokenizer.fewest_tokens(text.size());
+// What cannot fit is not encoded: that may take a second.
+Result<void> check_bytes(size_t bytes, const text::Tokenizer& tokenizer, uint32_t context) {
+  const size_t fewest = tokenizer.fewest_tokens(bytes);
   if (fewest >= context) return no_room(std::to_string(fewest) + " or more", context);
-  return tokenizer.encode(text, {.special = special, .bos = tokenizer.vocabulary().add_bos()});
+  return {};
 }
 
-Result<std::vector<text::Token>> prompt_tokens_of(const protocol::Generate& request,
-                                                  const text::Tokenizer& tokenizer, uint32_t context) {
-  const text::Vocabulary& vocabulary = tokenizer.vocabulary();
-  if (const auto* text = std::get_if<std::string>(&request.prompt)) {
-    return encode(*text, request.parse_special, tokenizer, context);
-  }
-  if (std::holds_alternative<protocol::Chat>(request.prompt)) {
-    return Error{FACET_UNSUPPORTED, "prompt: the engine takes no chats"};
-  }
+Result<std::vector<text::Token>> prompt_tokens_of(const protocol::TokenIds& ids,
+                                                  const text::Vocabulary& vocabulary) {
   std::vector<text::Token> tokens;
-  for (uint32_t id : std::get<protocol::TokenIds>(request.prompt)) {
+  for (uint32_t id : ids) {
     if (id >= vocabulary.size()) {
       return Error{FACET_INVALID_ARGUMENT, "prompt: token " + std::to_string(id) +
                                                " is not in the vocabulary of " +
@@ -54,16 +48,43 @@ Result<std::vector<text::Token>> prompt_tokens_of(const protocol::Generate& requ
   return tokens;
 }
 
+Result<std::vector<text::Token>> prompt_tokens_of(const protocol::Generate& request,
+                                                  const text::Tokenizer& tokenizer,
+                                                  const Result<text::ChatFormat>& format, uint32_t context) {
+  if (const auto* text = std::get_if<std::string>(&request.prompt)) {
+    FACET_CHECK(check_bytes(text->size(), tokenizer, context));
+    return tokenizer.encode(
+        *text, {.special = request.parse_special, .bos = tokenizer.vocabulary().add_bos()});
+  }
+  if (const auto* ids = std::get_if<protocol::TokenIds>(&request.prompt)) {
+    return prompt_tokens_of(*ids, tokenizer.vocabulary());
+  }
+  if (!format.ok()) return format.error();
+  FACET_TRY(const text::MarkedText chat, chat_text(std::get<protocol::Chat>(request.prompt), *format));
+  FACET_CHECK(check_bytes(chat.text().size(), tokenizer, context));
+  return format->encode(tokenizer, chat);
+}
+
+size_t calls_in(const protocol::Chat& chat) {
+  size_t calls = 0;
+  for (const auto& message : chat.messages) calls += message.tool_calls.size();
+  return calls;
+}
+
 }  // namespace
 
 Result<Sequence> Sequence::make(const protocol::Generate& request, const model::Model& model,
-                                uint32_t context, Micros now) {
+                                const Result<text::ChatFormat>& format, uint32_t context, Micros now) {
   FACET_CHECK(params_of(request.sampling).validate(model.config().vocabulary));
   FACET_TRY(text::StopMatcher stops, text::StopMatcher::create(request.stop));
-  FACET_TRY(std::vector<text::Token> tokens, prompt_tokens_of(request, model.tokenizer(), context));
+  FACET_TRY(std::vector<text::Token> tokens, prompt_tokens_of(request, model.tokenizer(), format, context));
   if (tokens.empty()) return Error{FACET_INVALID_ARGUMENT, "prompt: has no tokens"};
   if (tokens.size() >= context) return no_room(std::to_string(tokens.size()), context);
-  Sequence sequence(request, model, std::move(stops), now);
+  AnswerText answer(model.tokenizer(), std::move(stops));
+  if (const auto* chat = std::get_if<protocol::Chat>(&request.prompt)) {
+    answer.read_chat(*format, calls_in(*chat));
+  }
+  Sequence sequence(request, std::move(answer), now);
   sequence.prompt_tokens_ = static_cast<uint32_t>(tokens.size());
   const uint32_t room = context - sequence.prompt_tokens_;
   sequence.limit_ =
@@ -73,12 +94,10 @@ Result<Sequence> Sequence::make(const protocol::Generate& request, const model::
   return sequence;
 }
 
-Sequence::Sequence(const protocol::Generate& request, const model::Model& model, text::StopMatcher stops,
-                   Micros now)
+Sequence::Sequence(const protocol::Generate& request, AnswerText answer, Micros now)
     : id_(request.id),
-      model_(&model),
       sampler_(params_of(request.sampling)),
-      stops_(std::move(stops)),
+      answer_(std::move(answer)),
       ignore_end_(request.ignore_end),
       credit_bounded_(request.credit != 0),
       credit_(request.credit),
@@ -104,8 +123,8 @@ Result<std::optional<protocol::Token>> Sequence::sample(std::span<const float> l
   FACET_TRY(sampling::Sample sample, sampler_.sample(logits, position, workspace));
   if (first_token_ == 0) first_token_ = now;
   const text::Token token = static_cast<text::Token>(sample.token);
-  if (!ignore_end_ && model_->tokenizer().vocabulary().ends_generation(token)) {
-    finish_ = protocol::FinishReason::kStop;
+  if (!ignore_end_ && answer_.ends(token)) {
+    finish_ = answer_.called_tools() ? protocol::FinishReason::kToolCalls : protocol::FinishReason::kStop;
     return std::optional<protocol::Token>();
   }
   sampler_.accept(sample.token);
@@ -116,33 +135,27 @@ Result<std::optional<protocol::Token>> Sequence::sample(std::span<const float> l
   event.id = id_;
   event.sequence = position - prompt_tokens_;
   event.token = sample.token;
-  event.text = show(token);
+  AnswerText::Shown shown = answer_.push(token);
+  event.text = std::move(shown.text);
+  event.parts = std::move(shown.parts);
   event.logprob = sample.logprob;
   for (const sampling::Logprob& other : sample.top)
     event.alternatives.push_back({other.token, other.logprob});
-  if (!finish_ && tokens_.size() == limit_) finish_ = protocol::FinishReason::kLength;
+  if (answer_.stopped()) {
+    finish_ = protocol::FinishReason::kStop;
+  } else if (tokens_.size() == limit_) {
+    finish_ = protocol::FinishReason::kLength;
+  }
   return std::optional(std::move(event));
-}
-
-std::string Sequence::show(text::Token token) {
-  std::string bytes;
-  model_->tokenizer().append_bytes(token, false, bytes);
-  std::string shown;
-  utf8_.push(bytes, shown);
-  std::string released;
-  if (stops_.push(shown, released)) finish_ = protocol::FinishReason::kStop;
-  return released;
 }
 
 protocol::Finish Sequence::finish(Micros now) {
   protocol::Finish finish;
   finish.id = id_;
   finish.reason = *finish_;
-  if (!stops_.matched()) {
-    std::string shown;
-    utf8_.finish(shown);
-    if (!stops_.push(shown, finish.text)) stops_.finish(finish.text);
-  }
+  AnswerText::Shown rest = answer_.finish();
+  finish.text = std::move(rest.text);
+  finish.parts = std::move(rest.parts);
   const uint32_t generated = static_cast<uint32_t>(tokens_.size()) - prompt_tokens_;
   finish.usage = {prompt_tokens_, generated};
   auto span = [](Micros from, Micros to) { return static_cast<uint64_t>(std::max<Micros>(to - from, 0)); };

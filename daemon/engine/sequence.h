@@ -15,21 +15,21 @@
 
 #include "daemon/base/clock.h"
 #include "daemon/base/result.h"
+#include "daemon/engine/answer_text.h"
 #include "daemon/engine/pages.h"
 #include "daemon/model/model.h"
 #include "daemon/sampling/sampler.h"
-#include "daemon/text/stop_matcher.h"
-#include "daemon/text/utf8_stream.h"
 #include "sdk/protocol/messages.h"
 
 namespace facet::engine {
 
 class Sequence {
  public:
-  // Checks and tokenises a request. `context`: positions that a sequence may have. invalid_argument or
-  // too_large, naming what is wrong with the request. The model outlives the sequence.
-  static Result<Sequence> make(const protocol::Generate& request, const model::Model& model, uint32_t context,
-                               Micros now);
+  // Checks and tokenises a request. `format`: that of the model's chats, or why it has none. `context`:
+  // positions that a sequence may have. invalid_argument, malformed, too_large or unsupported, naming what is
+  // wrong with the request. The model and the format outlive the sequence.
+  static Result<Sequence> make(const protocol::Generate& request, const model::Model& model,
+                               const Result<text::ChatFormat>& format, uint32_t context, Micros now);
 
   uint64_t id() const { return id_; }
   // The most positions it can come to hold.
@@ -59,16 +59,11 @@ class Sequence {
   protocol::Finish finish(Micros now);
 
  private:
-  Sequence(const protocol::Generate& request, const model::Model& model, text::StopMatcher stops, Micros now);
-
-  // Bytes of a token through the text filters; the text that may be shown now. Sets finish_ at a stop string.
-  std::string show(text::Token token);
+  Sequence(const protocol::Generate& request, AnswerText answer, Micros now);
 
   uint64_t id_;
-  const model::Model* model_;
   sampling::Sampler sampler_;
-  text::Utf8Stream utf8_;
-  text::StopMatcher stops_;
+  AnswerText answer_;
   bool ignore_end_;
   bool credit_bounded_;
   uint64_t credit_;

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "daemon/engine/cache_plan.h"
+#include "daemon/engine/chat_prompt.h"
 #include "daemon/engine/scheduler.h"
 
 namespace facet::engine {
@@ -33,6 +34,7 @@ ServedModel::ServedModel(Runner runner, PagePools pools, const EngineOptions& op
     : runner_(std::move(runner)),
       pools_(std::move(pools)),
       options_(options),
+      chat_format_(chat_format_of(runner_.model())),
       context_(context),
       sink_(std::move(sink)),
       batch_(static_cast<uint32_t>(pools_.pools.size())),
@@ -42,7 +44,7 @@ Result<void> ServedModel::add(const protocol::Generate& request) {
   if (waiting_.size() >= options_.max_waiting) {
     return Error{FACET_EXHAUSTED, std::to_string(waiting_.size()) + " requests wait for this model already"};
   }
-  FACET_TRY(Sequence sequence, Sequence::make(request, model(), context_, now_micros()));
+  FACET_TRY(Sequence sequence, Sequence::make(request, model(), chat_format_, context_, now_micros()));
   waiting_.push_back(std::move(sequence));
   return {};
 }

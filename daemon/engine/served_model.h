@@ -53,6 +53,7 @@ class ServedModel {
   Runner runner_;
   PagePools pools_;
   EngineOptions options_;
+  Result<text::ChatFormat> chat_format_;  // or why the model has none
   uint32_t context_;
   Engine::Sink sink_;
 

@@ -13,8 +13,8 @@
 
 namespace facet::text {
 
-// Beyond this many bytes a call counts as malformed.
-inline constexpr size_t kMaxCallBytes = 1 << 20;
+// Beyond this many bytes a call counts as malformed. As JSON it can take six times as many.
+inline constexpr size_t kMaxCallBytes = 256 << 10;
 
 // A value. Text in is UTF-8 in whole characters (Utf8Stream's output), and so is what comes out. What comes
 // out is the same however the text is cut, but for the cuts between events of one kind. All text comes out

@@ -27,9 +27,9 @@ constexpr size_t kMaxLogprobs = 64;
 
 // A chat. The texts of its messages are bounded by the message alone.
 constexpr size_t kMaxChatMessages = 4096;
-constexpr size_t kMaxContentParts = 256;          // of a message
-constexpr size_t kMaxToolCalls = 128;             // of a message, or of an event of an answer
-constexpr size_t kMaxArgumentsBytes = 256 << 10;  // of one call, also a malformed one
+constexpr size_t kMaxContentParts = 256;           // of a message
+constexpr size_t kMaxToolCalls = 128;              // of a message, or of an event of an answer
+constexpr size_t kMaxArgumentsBytes = 1536 << 10;  // of one call; the text of a malformed one
 constexpr size_t kMaxTools = 256;
 constexpr size_t kMaxToolsBytes = 1 << 20;  // of all declarations
 // Objects and arrays inside each other, in declarations and arguments. The codec does not read JSON: the

@@ -4,111 +4,18 @@
 
 #include <algorithm>
 #include <fstream>
-#include <map>
-#include <memory>
 #include <nlohmann/json.hpp>
-#include <thread>
 
-#include "daemon/base/mailbox.h"
-#include "daemon/engine/engine.h"
-#include "tests/test_models.h"
+#include "tests/engine/bench.h"
 
 using namespace facet;
-using engine::Engine;
 using engine::EngineOptions;
 using protocol::FinishReason;
+using test::Answer;
+using test::Bench;
+using test::greedy;
 
 namespace {
-
-// What the engine said about one request.
-struct Answer {
-  std::vector<uint32_t> ids;
-  std::string text;  // of the tokens and the finish
-  std::vector<protocol::Token> tokens;
-  std::optional<protocol::Finish> finish;
-  std::optional<protocol::Failed> failed;
-  bool ended() const { return finish || failed; }
-};
-
-// An engine on a thread of its own.
-class Bench {
- public:
-  explicit Bench(EngineOptions options) {
-    options.backend = "reference";
-    options.cache_f32 = true;
-    auto made = Engine::create(options, [this](link::FromEngine event) { events_.post(std::move(event)); });
-    REQUIRE_MESSAGE(made.ok(), made.error().message);
-    engine_ = std::move(*made);
-    thread_ = std::thread([this] { engine_->run(); });
-  }
-  ~Bench() {
-    engine_->stop();
-    thread_.join();
-  }
-
-  uint64_t start(protocol::Generate request, const std::string& path = test::tiny_model_path("gemma3")) {
-    request.id = ++last_id_;
-    request.model = "tiny";
-    engine_->post(link::Start{path, std::move(request)});
-    return last_id_;
-  }
-  void post(link::ToEngine message) { engine_->post(std::move(message)); }
-
-  // Takes events until `done` says so.
-  template <typename Done>
-  void until(Done done) {
-    while (!done()) {
-      for (link::FromEngine& event : events_.wait()) take(event);
-    }
-  }
-  const Answer& answer(uint64_t id) {
-    until([&] { return answers_[id].ended(); });
-    return answers_[id];
-  }
-  Answer& so_far(uint64_t id) { return answers_[id]; }
-  const link::Load& load() const { return load_; }
-  const std::vector<protocol::ModelState>& states() const { return states_; }
-
- private:
-  void take(const link::FromEngine& event) {
-    if (auto* token = std::get_if<protocol::Token>(&event)) {
-      Answer& answer = answers_[token->id];
-      REQUIRE_FALSE(answer.ended());
-      REQUIRE(token->sequence == answer.ids.size());
-      answer.ids.push_back(token->token);
-      answer.text += token->text;
-      answer.tokens.push_back(*token);
-    } else if (auto* finish = std::get_if<protocol::Finish>(&event)) {
-      REQUIRE_FALSE(answers_[finish->id].ended());
-      answers_[finish->id].finish = *finish;
-      answers_[finish->id].text += finish->text;
-    } else if (auto* failed = std::get_if<protocol::Failed>(&event)) {
-      REQUIRE_FALSE(answers_[failed->id].ended());
-      answers_[failed->id].failed = *failed;
-    } else if (auto* load = std::get_if<link::Load>(&event)) {
-      load_ = *load;
-    } else if (auto* changed = std::get_if<link::ModelChanged>(&event)) {
-      states_.push_back(changed->model.state);
-    }
-  }
-
-  Mailbox<link::FromEngine> events_;
-  std::unique_ptr<Engine> engine_;
-  std::thread thread_;
-  uint64_t last_id_ = 0;
-  std::map<uint64_t, Answer> answers_;
-  link::Load load_;
-  std::vector<protocol::ModelState> states_;
-};
-
-protocol::Generate greedy(protocol::TokenIds ids, uint32_t max_tokens) {
-  protocol::Generate request;
-  request.prompt = std::move(ids);
-  request.max_tokens = max_tokens;
-  request.sampling.temperature = 0;
-  request.ignore_end = true;
-  return request;
-}
 
 nlohmann::json golden() {
   std::ifstream file(test::golden_path("gemma3.json"));

@@ -1,0 +1,54 @@
+#include "daemon/engine/chat_prompt.h"
+
+#include <optional>
+#include <string>
+
+#include "sdk/protocol/limits.h"
+
+namespace facet::engine {
+namespace {
+
+// What the daemon's hello promises is what the format takes.
+static_assert(protocol::kMaxChatMessages <= text::kMaxChatMessages);
+static_assert(protocol::kMaxContentParts <= text::kMaxContentParts);
+static_assert(protocol::kMaxToolCalls <= text::kMaxToolCalls);
+static_assert(protocol::kMaxTools <= text::kMaxTools);
+static_assert(protocol::kMaxMessageBytes <= text::kMaxChatBytes);
+static_assert(protocol::kMaxJsonNesting == text::kMaxJsonDepth);
+
+// The enums have the same members in the same order.
+static_assert(static_cast<int>(protocol::Role::kTool) == static_cast<int>(text::Role::kTool));
+static_assert(static_cast<int>(protocol::Role::kDeveloper) == static_cast<int>(text::Role::kDeveloper));
+
+text::ChatMessage message_of(const protocol::Message& from) {
+  text::ChatMessage to;
+  to.role = static_cast<text::Role>(from.role);
+  for (const auto& part : from.content) to.content.push_back({text::PartKind::kText, part.text});
+  to.reasoning = from.thought;
+  for (const auto& call : from.tool_calls) to.tool_calls.push_back({call.id, call.name, call.arguments});
+  to.tool_call_id = from.tool_call_id;
+  to.name = from.tool_name;
+  return to;
+}
+
+}  // namespace
+
+Result<text::ChatFormat> chat_format_of(const model::Model& model) {
+  const std::string& family = model.config().family;
+  const auto known = text::chat_family(family);
+  if (!known) return Error{FACET_UNSUPPORTED, "models of the family " + family + " have no chat format"};
+  return text::ChatFormat::make(*known, model.tokenizer().vocabulary());
+}
+
+Result<std::vector<text::Token>> chat_tokens(const protocol::Chat& chat, const text::ChatFormat& format,
+                                             const text::Tokenizer& tokenizer) {
+  text::Chat plain;
+  for (const auto& message : chat.messages) plain.messages.push_back(message_of(message));
+  plain.tools = chat.tools;
+  plain.thinking = chat.thinking;
+  plain.add_generation_prompt = chat.add_generation_prompt;
+  FACET_TRY(const text::MarkedText prompt, text::render_chat(format.family(), plain));
+  return format.encode(tokenizer, prompt);
+}
+
+}  // namespace facet::engine
