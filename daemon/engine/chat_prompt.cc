@@ -35,7 +35,8 @@ text::ChatMessage message_of(const protocol::Message& from) {
 
 Result<text::ChatFormat> chat_format_of(const model::Model& model) {
   const std::string& family = model.config().family;
-  const auto known = text::chat_family(family);
+  FACET_TRY(const auto chat_template, model.file().find_string("tokenizer.chat_template"));
+  const auto known = text::chat_family(family, chat_template.value_or(""));
   if (!known) return Error{FACET_UNSUPPORTED, "models of the family " + family + " have no chat format"};
   return text::ChatFormat::make(*known, model.tokenizer().vocabulary());
 }

@@ -101,8 +101,9 @@ TEST_CASE("answer text: thoughts, text and calls come out apart") {
   whole.add(answer.finish());
   CHECK(whole.text == "I look: ");
   CHECK(whole.thought == "The city is Zürich.");
-  CHECK(whole.calls == std::vector<protocol::ToolCall>{
-                           {"call_3", "get_weather", R"({"city":"Zürich","days":2})"}, {"call_4", "now", "{}"}});
+  CHECK(whole.calls ==
+        std::vector<protocol::ToolCall>{{"call_3", "get_weather", R"({"city":"Zürich","days":2})"},
+                                        {"call_4", "now", "{}"}});
   CHECK(whole.malformed.empty());
 }
 
@@ -135,12 +136,14 @@ TEST_CASE("answer text: a call that is none or is cut off is delivered with its 
 
 TEST_CASE("answer text: stop strings count in the visible text alone") {
   const auto tokens = tokens_of(
-      "<|channel>thought\nhalt here<channel|>ha<|tool_call>call:f{x:<|\"|>halt<|\"|>}<tool_call|>lt halt rest");
+      "<|channel>thought\nhalt here<channel|>ha<|tool_call>call:f{x:<|\"|>halt<|\"|>}<tool_call|>lt halt "
+      "rest");
   const auto whole = whole_of(answer_text({"halt"}), tokens);
   CHECK(whole.thought == "halt here");
   CHECK(whole.calls.size() == 1);
   CHECK(whole.text == "halt ");  // "ha" and "lt" stand on both sides of the call
-  const auto part_of_thought = whole_of(answer_text({"he"}), tokens_of("<|channel>thought\nx<channel|>to her"));
+  const auto part_of_thought =
+      whole_of(answer_text({"he"}), tokens_of("<|channel>thought\nx<channel|>to her"));
   CHECK(part_of_thought.text == "to ");
 }
 

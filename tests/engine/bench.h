@@ -32,7 +32,8 @@ class Bench {
   explicit Bench(engine::EngineOptions options) {
     options.backend = "reference";
     options.cache_f32 = true;
-    auto made = engine::Engine::create(options, [this](link::FromEngine event) { events_.post(std::move(event)); });
+    auto made =
+        engine::Engine::create(options, [this](link::FromEngine event) { events_.post(std::move(event)); });
     REQUIRE_MESSAGE(made.ok(), made.error().message);
     engine_ = std::move(*made);
     thread_ = std::thread([this] { engine_->run(); });

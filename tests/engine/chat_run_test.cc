@@ -130,8 +130,7 @@ TEST_CASE("what is wrong with a chat is said, and the engine goes on") {
   CHECK(refused(chat, "tools[0]") != FACET_OK);
 
   chat = conversation();
-  chat.messages.push_back(
-      {.role = Role::kAssistant, .tool_calls = {{"c", "f", std::string(200000, '[')}}});
+  chat.messages.push_back({.role = Role::kAssistant, .tool_calls = {{"c", "f", std::string(200000, '[')}}});
   CHECK(refused(chat, "tool_calls[0]") != FACET_OK);
 
   chat = conversation();
