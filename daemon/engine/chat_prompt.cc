@@ -1,12 +1,14 @@
 #include "daemon/engine/chat_prompt.h"
 
-#include <optional>
 #include <string>
 
+#include "daemon/text/chat_template.h"
 #include "sdk/protocol/limits.h"
 
 namespace facet::engine {
 namespace {
+
+constexpr char kTemplateKey[] = "tokenizer.chat_template";
 
 // What the daemon's hello promises is what the format takes.
 static_assert(protocol::kMaxChatMessages <= text::kMaxChatMessages);
@@ -35,21 +37,25 @@ text::ChatMessage message_of(const protocol::Message& from) {
 
 Result<text::ChatFormat> chat_format_of(const model::Model& model) {
   const std::string& family = model.config().family;
-  FACET_TRY(const auto chat_template, model.file().find_string("tokenizer.chat_template"));
+  FACET_TRY(const auto chat_template, model.file().find_string(kTemplateKey));
   const auto known = text::chat_family(family, chat_template.value_or(""));
   if (!known) return Error{FACET_UNSUPPORTED, "models of the family " + family + " have no chat format"};
   return text::ChatFormat::make(*known, model.tokenizer().vocabulary());
 }
 
-Result<std::vector<text::Token>> chat_tokens(const protocol::Chat& chat, const text::ChatFormat& format,
-                                             const text::Tokenizer& tokenizer) {
+std::string_view chat_warning_of(const model::Model& model) {
+  const auto chat_template = model.file().find_string(kTemplateKey);
+  if (!chat_template.ok() || !*chat_template || text::known_template(**chat_template)) return {};
+  return text::kUnknownTemplate;
+}
+
+Result<text::MarkedText> chat_text(const protocol::Chat& chat, const text::ChatFormat& format) {
   text::Chat plain;
   for (const auto& message : chat.messages) plain.messages.push_back(message_of(message));
   plain.tools = chat.tools;
   plain.thinking = chat.thinking;
   plain.add_generation_prompt = chat.add_generation_prompt;
-  FACET_TRY(const text::MarkedText prompt, text::render_chat(format.family(), plain));
-  return format.encode(tokenizer, prompt);
+  return text::render_chat(format.family(), plain);
 }
 
 }  // namespace facet::engine

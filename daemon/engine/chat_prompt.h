@@ -1,7 +1,7 @@
 // A chat as it came over the wire, as the prompt of a model.
 #pragma once
 
-#include <vector>
+#include <string_view>
 
 #include "daemon/base/result.h"
 #include "daemon/model/model.h"
@@ -10,11 +10,14 @@
 
 namespace facet::engine {
 
-// The format of the model's family in its vocabulary. unsupported, saying why, if the model has none.
+// The format of the model's family in its vocabulary, whatever chat template its file holds. unsupported,
+// saying why, if the model has none.
 Result<text::ChatFormat> chat_format_of(const model::Model& model);
 
-// Errors: those of text::render_chat() and ChatFormat::encode().
-Result<std::vector<text::Token>> chat_tokens(const protocol::Chat& chat, const text::ChatFormat& format,
-                                             const text::Tokenizer& tokenizer);
+// What to warn of, if its file holds a template that is no official revision; else empty.
+std::string_view chat_warning_of(const model::Model& model);
+
+// The chat in that format, for ChatFormat::encode(). Errors: those of text::render_chat().
+Result<text::MarkedText> chat_text(const protocol::Chat& chat, const text::ChatFormat& format);
 
 }  // namespace facet::engine

@@ -7,6 +7,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/log.h"
 #include "daemon/base/mailbox.h"
+#include "daemon/engine/chat_prompt.h"
 #include "daemon/engine/served_model.h"
 #include "plugins/host/backend.h"
 #include "plugins/host/discovery.h"
@@ -108,6 +109,9 @@ Result<ServedModel*> Engine::Impl::model(const link::Start& start) {
   log::info("model " + name + ": loaded " + start.path + " in " +
             std::to_string((now_micros() - began) / 1000) + " ms");
   ServedModel* served = loaded->get();
+  if (const auto warning = chat_warning_of(served->model()); !warning.empty()) {
+    log::warning("model " + name + ": " + std::string(warning));
+  }
   models_.emplace(start.path, std::move(*loaded));
   tell_model(name, start.path, protocol::ModelState::kLoaded, "");
   return served;

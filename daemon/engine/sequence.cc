@@ -53,8 +53,8 @@ Result<std::vector<text::Token>> prompt_tokens_of(const protocol::Generate& requ
                                                   const Result<text::ChatFormat>& format, uint32_t context) {
   if (const auto* text = std::get_if<std::string>(&request.prompt)) {
     FACET_CHECK(check_bytes(text->size(), tokenizer, context));
-    return tokenizer.encode(
-        *text, {.special = request.parse_special, .bos = tokenizer.vocabulary().add_bos()});
+    return tokenizer.encode(*text,
+                            {.special = request.parse_special, .bos = tokenizer.vocabulary().add_bos()});
   }
   if (const auto* ids = std::get_if<protocol::TokenIds>(&request.prompt)) {
     return prompt_tokens_of(*ids, tokenizer.vocabulary());

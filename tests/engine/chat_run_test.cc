@@ -54,7 +54,9 @@ TEST_CASE("a chat gives the tokens that its rendered prompt gives") {
     CAPTURE(name);
     const std::string path = test::tiny_model_path(name);
     const Loaded loaded(name);
-    auto tokens = engine::chat_tokens(conversation(), loaded.format, loaded.model->tokenizer());
+    auto text = engine::chat_text(conversation(), loaded.format);
+    REQUIRE_MESSAGE(text.ok(), text.error().message);
+    auto tokens = loaded.format.encode(loaded.model->tokenizer(), *text);
     REQUIRE_MESSAGE(tokens.ok(), tokens.error().message);
     protocol::TokenIds ids(tokens->begin(), tokens->end());
     Bench bench({});
@@ -137,7 +139,15 @@ TEST_CASE("what is wrong with a chat is said, and the engine goes on") {
   chat.messages.assign(protocol::kMaxChatMessages, {.content = {{"a"}}});
   CHECK(refused(chat, "context") == FACET_TOO_LARGE);
 
+  chat.messages = {{.content = {{std::string(2 << 20, 'x')}}}};
+  CHECK(refused(chat, "or more tokens") == FACET_TOO_LARGE);  // before it is encoded
+
   chat = conversation();
   chat.tools = {kTool};
   CHECK(bench.answer(bench.start(request_of(chat), path)).ids.size() == 6);
+}
+
+TEST_CASE("a template of the file that is no official one is warned of") {
+  // The tiny models have short templates of their own.
+  CHECK_FALSE(engine::chat_warning_of(*Loaded("e2b").model).empty());
 }
