@@ -1,8 +1,10 @@
 #include "daemon/broker/models.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "daemon/base/log.h"
+#include "daemon/base/part_name.h"
 #include "daemon/link/codec.h"
 #include "sdk/protocol/limits.h"
 #include "sdk/protocol/utf8.h"
@@ -21,6 +23,7 @@ std::string absolute(const std::string& path) {
 }
 
 std::string name_of_file(const fs::path& path) {
+  if (const auto part = part_name(path.string())) return fs::path(part->stem).filename().string();
   return path.extension() == kSuffix ? path.stem().string() : path.filename().string();
 }
 
@@ -30,10 +33,25 @@ bool is_fit(const std::string& name, const std::string& path) {
          path.size() <= link::kMaxPathBytes && protocol::is_utf8(path);
 }
 
-uint64_t size_of(const std::string& path) {
+uint64_t size_of_file(const std::string& path) {
   std::error_code failed;
   const uint64_t size = fs::file_size(path, failed);
   return failed ? 0 : size;
+}
+
+// Of all parts; those beyond kMostSized, whatever a name claims, are not looked for.
+uint64_t size_of(const std::string& path) {
+  constexpr uint32_t kMostSized = 1024;
+  const auto part = part_name(path);
+  if (!part) return size_of_file(path);
+  uint64_t size = 0;
+  for (uint32_t i = 1; i <= std::min(part->count, kMostSized); ++i) size += size_of_file(part->of(i));
+  return size;
+}
+
+bool is_later_part(const fs::path& path) {
+  const auto part = part_name(path.string());
+  return part && part->number != 1;
 }
 
 }  // namespace
@@ -69,6 +87,7 @@ void Models::read_folder() {
   for (fs::directory_iterator file(folder_, failed), end; !failed && file != end; file.increment(failed)) {
     std::error_code skipped;
     if (file->path().extension() != kSuffix || !file->is_regular_file(skipped)) continue;
+    if (is_later_part(file->path())) continue;
     add(name_of_file(file->path()), file->path().string(), true);
   }
 }

@@ -2,7 +2,8 @@
 // its file's size is what the engine last said.
 //
 // A model comes from `[model.NAME] path = ...`, from `--model PATH`, or lies as NAME.gguf in the models
-// folder, which is read again whenever someone asks. Of two with one name, the first of these wins.
+// folder, which is read again whenever someone asks. Of two with one name, the first of these wins. A model
+// split over NAME-00001-of-00003.gguf and so on is offered once, as NAME, by its first part.
 #pragma once
 
 #include <map>
@@ -16,7 +17,7 @@ namespace facet::broker {
 
 struct ModelSources {
   std::map<std::string, std::string> named;  // name -> path
-  std::vector<std::string> paths;            // each under its file's name without ".gguf"
+  std::vector<std::string> paths;            // each under its file's name, as in the folder
   std::string folder;                        // empty: none
   std::string default_name;                  // empty: the first of `paths`, or else the first by name
 };

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "daemon/model/gguf_parser.h"
+#include "daemon/model/gguf_parts.h"
 #include "daemon/text/utf8.h"
 
 namespace facet::model {
@@ -130,15 +131,23 @@ GgufStrings::Iterator& GgufStrings::Iterator::operator++() {
 }
 
 Result<GgufFile> GgufFile::open(const std::string& path) {
+  FACET_TRY(GgufFile file, open_alone(path));
+  FACET_TRY(auto part, read_part_keys(file));
+  if (part) return open_parts(std::move(file), *part);
+  return file;
+}
+
+Result<GgufFile> GgufFile::open_alone(const std::string& path) {
   FACET_TRY(MappedFile map, MappedFile::open(path));
   FACET_TRY(GgufFile file, parse(map.bytes(), path));
-  file.map_ = std::move(map);
+  file.maps_.push_back(std::move(map));
   return file;
 }
 
 Result<GgufFile> GgufFile::parse(std::span<const std::byte> bytes, std::string name) {
   GgufFile file;
   file.bytes_ = bytes;
+  file.file_bytes_ = bytes.size();
   file.path_ = std::move(name);
   FACET_CHECK(GgufParser(file).run());
   return file;

@@ -11,6 +11,9 @@
 // supported here is FACET_UNSUPPORTED, and the message names the file, the key or tensor, and what is wrong.
 // Opening reads the metadata and the directory only, never the tensors' pages. Nothing is copied: names,
 // strings, arrays and data are views of the map.
+//
+// A model may be split over several files (gguf_parts.h): opening the first opens all, and what is seen is
+// one file with the metadata of the first and the tensors of all.
 #pragma once
 
 #include <array>
@@ -131,16 +134,23 @@ class GgufStrings {
 // same time.
 class GgufFile {
  public:
-  // Maps and checks the file. Besides the codes above, those of MappedFile::open.
+  // Maps and checks the file, and the other parts if it is the first of several; the error names the part.
+  // Besides the codes above, those of MappedFile::open.
   static Result<GgufFile> open(const std::string& path);
+  // The file itself, even if it is a part: with the tensors of that part only.
+  static Result<GgufFile> open_alone(const std::string& path);
   // The same for bytes in memory, which must outlive the object. `name` stands for the path in messages.
   static Result<GgufFile> parse(std::span<const std::byte> bytes, std::string name);
+  // All parts of a model, in their order and at least one, as one file with the path of the first. malformed
+  // if they are not the parts of one model, or hold a tensor twice, too many or too few.
+  static Result<GgufFile> join(std::vector<GgufFile> parts);
 
   const std::string& path() const { return path_; }
   uint32_t version() const { return version_; }
-  uint64_t file_bytes() const { return bytes_.size(); }
+  // Of all parts.
+  uint64_t file_bytes() const { return file_bytes_; }
 
-  // Metadata in file order, and by key (nullptr if there is none).
+  // Metadata of the first part in file order, and by key (nullptr if there is none).
   std::span<const GgufEntry> entries() const { return entries_; }
   const GgufEntry* entry(std::string_view key) const;
 
@@ -166,7 +176,7 @@ class GgufFile {
   Result<std::optional<GgufFloats>> find_floats(std::string_view key) const;
   Result<std::optional<GgufStrings>> find_strings(std::string_view key) const;
 
-  // Tensors in file order, and by name (nullptr if there is none).
+  // Tensors in file order, part by part, and by name (nullptr if there is none).
   std::span<const GgufTensor> tensors() const { return tensors_; }
   const GgufTensor* tensor(std::string_view name) const;
 
@@ -177,9 +187,10 @@ class GgufFile {
   friend class GgufParser;
   GgufFile() = default;
 
-  MappedFile map_;  // empty after parse()
+  std::vector<MappedFile> maps_;  // of each part; none after parse()
   std::string path_;
-  std::span<const std::byte> bytes_;
+  std::span<const std::byte> bytes_;  // of the first part
+  uint64_t file_bytes_ = 0;
   uint32_t version_ = 0;
   std::vector<GgufEntry> entries_;
   std::vector<GgufTensor> tensors_;

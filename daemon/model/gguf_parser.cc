@@ -213,9 +213,6 @@ Result<void> GgufParser::read_entries() {
   if (auto twice = first_double(file_.entries_, file_.entries_by_key_, key)) {
     return malformed("key " + quoted(*twice) + " stands twice");
   }
-  FACET_TRY(auto parts, file_.find_u32("split.count"));
-  if (parts.value_or(1) > 1)
-    return unsupported("is one of " + std::to_string(*parts) + " parts of a split model");
   return {};
 }
 
@@ -262,10 +259,14 @@ Result<void> GgufParser::read_tensor() {
 
 Result<void> GgufParser::read_tensors() {
   for (uint64_t i = 0; i < tensor_count_; ++i) FACET_CHECK(read_tensor());
+  return index_tensors(file_);
+}
+
+Result<void> GgufParser::index_tensors(GgufFile& file) {
   auto name = [](const GgufTensor& tensor) { return tensor.name; };
-  file_.tensors_by_name_ = sorted_indices(file_.tensors_, name);
-  if (auto twice = first_double(file_.tensors_, file_.tensors_by_name_, name)) {
-    return malformed("tensor " + quoted(*twice) + " stands twice");
+  file.tensors_by_name_ = sorted_indices(file.tensors_, name);
+  if (auto twice = first_double(file.tensors_, file.tensors_by_name_, name)) {
+    return file.error(FACET_MALFORMED, "tensor " + quoted(*twice) + " stands twice");
   }
   return {};
 }

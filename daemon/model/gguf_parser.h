@@ -1,4 +1,4 @@
-// The checks that turn the bytes of a GGUF file into a GgufFile. Only gguf.cc uses this.
+// The checks that turn the bytes of a GGUF file into a GgufFile. Only gguf.cc and gguf_parts.cc use this.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,9 @@ class GgufParser {
  public:
   explicit GgufParser(GgufFile& file) : file_(file) {}
   Result<void> run();
+
+  // Sorts the file's tensors by name; malformed if a name stands twice.
+  static Result<void> index_tensors(GgufFile& file);
 
  private:
   Result<void> read_header();

@@ -118,6 +118,29 @@ TEST_CASE("models: named, given and found ones; what is not there is named with 
   CHECK(Models({}).find("").error().code == FACET_NOT_FOUND);
 }
 
+TEST_CASE("models: one that is split in parts is offered once, under the name that the parts share") {
+  char name[] = "/tmp/facet-models-XXXXXX";
+  const std::string folder = mkdtemp(name);
+  for (const char* file : {"/big-00001-of-00003.gguf", "/big-00002-of-00003.gguf", "/big-00003-of-00003.gguf",
+                           "/headless-00002-of-00002.gguf", "/plain-00001-of-3.gguf"}) {
+    std::ofstream(folder + file) << "four";
+  }
+  ModelSources sources;
+  sources.folder = folder;
+  sources.paths = {"/m/given-00001-of-00002.gguf"};
+  Models models(sources);
+  const auto all = models.list();
+  REQUIRE(all.size() == 3);
+  CHECK(all[0].name == "big");
+  CHECK(all[0].file_bytes == 12);
+  CHECK(all[1].name == "given");
+  CHECK(all[2].name == "plain-00001-of-3");
+  CHECK(models.find("big").value().path == folder + "/big-00001-of-00003.gguf");
+  CHECK(models.find("headless").error().code == FACET_NOT_FOUND);
+  CHECK(models.find("").value().name == "given");
+  std::filesystem::remove_all(folder);
+}
+
 TEST_CASE("peer: an app's name is one line") {
   Peer peer;
   peer.pid = 12;

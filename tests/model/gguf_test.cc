@@ -299,8 +299,6 @@ std::vector<Damage> damaged_keys() {
        "less than 32"},
       {"alignment that is a string", [] { return GgufBytes().string("general.alignment", "32"); },
        FACET_MALFORMED, "key 'general.alignment' is string"},
-      {"one part of three", [] { return GgufBytes().number<uint16_t>("split.count", GgufType::kUint16, 3); },
-       FACET_UNSUPPORTED, "one of 3 parts"},
   };
 }
 
