@@ -104,28 +104,38 @@ uint32_t Row::best() const {
   return id;
 }
 
-void Row::top(uint32_t count, std::vector<float>& logits, std::vector<uint32_t>& ids) const {
-  // At least `count` logits reach the count-th largest of the groups' maxima, and few more.
-  float floor = kLowest;
-  logits = group_max_;
-  if (count <= logits.size()) floor = std::max(floor, nth_largest(kernels_, logits, count, -kInfinity, max_));
-
-  uint32_t groups = 0;
-  for (float most : group_max_) groups += most >= floor;
-  logits.resize(size_t{groups} * kGroup);
-  ids.resize(size_t{groups} * kGroup);
+// The logits above `floor`, and the first that equal it until there are `ties` or a few more of them.
+void Row::gather(float floor, uint32_t ties, std::vector<float>& logits, std::vector<uint32_t>& ids) const {
+  logits.clear();
+  ids.clear();
   size_t found = 0;
+  uint32_t tied = 0;
   for (uint32_t group = 0; group < group_max_.size(); ++group) {
-    if (group_max_[group] < floor) continue;
+    if (group_max_[group] < floor || (group_max_[group] == floor && tied >= ties)) continue;
+    if (ids.size() < found + kGroup) {
+      logits.resize(2 * found + kGroup);
+      ids.resize(2 * found + kGroup);
+    }
     const float* from = blocks_[group / kGroupsPerBlock] + group % kGroupsPerBlock * kGroup;
     for (uint32_t i = 0; i < kGroup; ++i) {
       logits[found] = from[i];
       ids[found] = group * kGroup + i;
       found += from[i] >= floor;
+      tied += from[i] == floor;
     }
   }
   logits.resize(found);
   ids.resize(found);
+}
+
+void Row::top(uint32_t count, std::vector<float>& logits, std::vector<uint32_t>& ids) const {
+  // At least `count` logits reach the count-th largest of the groups' maxima. Fewer than `count` groups have
+  // a logit above it, and of those that equal it only the first `count` matter.
+  float floor = kLowest;
+  logits = group_max_;
+  if (count <= logits.size()) floor = std::max(floor, nth_largest(kernels_, logits, count, -kInfinity, max_));
+  gather(floor, count, logits, ids);
+  const size_t found = ids.size();
   if (found <= count) return;
 
   const float last = nth_largest(kernels_, logits, count, floor, max_);

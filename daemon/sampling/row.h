@@ -54,7 +54,7 @@ class Row {
   uint32_t best() const;
   // The first `count` in rank (fewer if fewer are above -infinity), in the order of ids: their logits and
   // ids. Costs about a microsecond per hundred candidates beyond scan() for a count up to size() / kGroup;
-  // above, or when the logits tie by the thousand, up to three dozen passes over them.
+  // above, up to three dozen passes over the row.
   void top(uint32_t count, std::vector<float>& logits, std::vector<uint32_t>& ids) const;
 
   // The weights of a cut. The reference of `weighing` must be at least max().
@@ -71,6 +71,7 @@ class Row {
  private:
   using Block = std::array<float, kBlock>;
 
+  void gather(float floor, uint32_t ties, std::vector<float>& logits, std::vector<uint32_t>& ids) const;
   float* owned(size_t block);
   double block_mass(size_t block, Weighing weighing, Cut cut) const;
 

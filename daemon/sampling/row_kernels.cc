@@ -47,15 +47,21 @@ constexpr RowKernels kPortable = RowLoops<PortableOps>::kernels();
 }  // namespace
 
 RowIsa best_row_isa() {
+  if (row_kernels(RowIsa::kAvx512)) return RowIsa::kAvx512;
   return row_kernels(RowIsa::kAvx2) ? RowIsa::kAvx2 : RowIsa::kPortable;
 }
 
 const RowKernels* row_kernels(RowIsa isa) {
   if (isa == RowIsa::kPortable) return &kPortable;
 #if defined(__x86_64__)
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return nullptr;
+  if (isa == RowIsa::kAvx2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    return avx2_row_kernels();
+  }
+  if (isa == RowIsa::kAvx512 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) {
+    return avx512_row_kernels();
+  }
 #endif
-  return avx2_row_kernels();
+  return nullptr;
 }
 
 }  // namespace facet::sampling

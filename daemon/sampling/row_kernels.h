@@ -20,7 +20,7 @@ struct Weighing {
   float scale = 0;
 };
 
-enum class RowIsa { kPortable, kAvx2 };
+enum class RowIsa { kPortable, kAvx2, kAvx512 };
 
 struct RowKernels {
   // Writes the largest logit of each group to `group_max`. False if there is a NaN; then the output means

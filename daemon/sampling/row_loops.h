@@ -10,8 +10,10 @@
 
 namespace facet::sampling {
 
-// The loops for AVX2 and FMA; null where they are not built. The caller checks the processor first.
+// The loops for AVX2 with FMA, and for AVX-512 F with DQ; null where they are not built. The caller checks
+// the processor first.
 const RowKernels* avx2_row_kernels();
+const RowKernels* avx512_row_kernels();
 
 template <typename Ops>
 struct RowLoops {
@@ -22,7 +24,8 @@ struct RowLoops {
   // width.
   static constexpr uint32_t kStride = 32;
   static constexpr uint32_t kVectors = kStride / kLanes;
-  static constexpr uint32_t kSums = 8 / kLanes;  // vectors that hold the eight running sums
+  // Vectors that hold the eight running sums; of 16 lanes the upper half is of no use.
+  static constexpr uint32_t kSums = kLanes < 8 ? 8 / kLanes : 1;
 
   // 2^t is p(f) * 2^n with n = round(t), f = t - n. Adding kRound leaves n in the low bits of the sum.
   static constexpr float kRound = 0x1.8p23f;
@@ -108,6 +111,7 @@ struct RowLoops {
         for (uint32_t half = kVectors / 2; half >= kSums; half /= 2) {
           for (uint32_t v = 0; v < half; ++v) w[v] += w[v + half];
         }
+        if constexpr (kLanes == 16) w[0] = Ops::folded(w[0]);
         for (uint32_t v = 0; v < kSums; ++v) sums[v] += w[v];
       }
     }

@@ -108,7 +108,8 @@ int main(int argc, char** argv) {
   for (const auto& [name, params] : cases) {
     for (const auto& [row_name, row] : rows) {
       for (const auto& [isa_name, isa] :
-           {std::pair{"avx2", RowIsa::kAvx2}, std::pair{"portable", RowIsa::kPortable}}) {
+           {std::pair{"avx512", RowIsa::kAvx512}, std::pair{"avx2", RowIsa::kAvx2},
+            std::pair{"portable", RowIsa::kPortable}}) {
         benchmark::RegisterBenchmark((name + "/" + row_name + "/" + isa_name).c_str(), sample_rows, params,
                                      row, isa)
             ->Unit(benchmark::kMicrosecond);

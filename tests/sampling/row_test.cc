@@ -30,6 +30,15 @@ std::vector<uint32_t> top_by_sorting(const std::vector<float>& row, uint32_t cou
   return ids;
 }
 
+// Those of every instruction set that this processor has, the portable ones first.
+std::vector<const RowKernels*> kernels_here() {
+  std::vector<const RowKernels*> all;
+  for (RowIsa isa : {RowIsa::kPortable, RowIsa::kAvx2, RowIsa::kAvx512}) {
+    if (const RowKernels* kernels = row_kernels(isa)) all.push_back(kernels);
+  }
+  return all;
+}
+
 }  // namespace
 
 TEST_CASE("Philox gives the published numbers") {
@@ -67,9 +76,7 @@ TEST_CASE("the natural logarithm is right to 14 digits") {
 }
 
 TEST_CASE("weights are exponentials to seven digits") {
-  for (RowIsa isa : {RowIsa::kPortable, RowIsa::kAvx2}) {
-    const RowKernels* kernels = row_kernels(isa);
-    if (!kernels) continue;
+  for (const RowKernels* kernels : kernels_here()) {
     std::mt19937 random(2);
     for (float temperature : {0.01f, 0.5f, 1.0f, 3.0f, 100.0f}) {
       const Weighing weighing = {10, float(kLog2E / temperature)};
@@ -92,28 +99,29 @@ TEST_CASE("weights are exponentials to seven digits") {
 }
 
 TEST_CASE("every instruction set gives the same bits") {
-  const RowKernels* best = row_kernels(best_row_isa());
   const RowKernels* portable = row_kernels(RowIsa::kPortable);
-  for (const NamedRow& named : rows_of(kBlock * 3, 11)) {
-    const std::vector<float>& row = named.logits;
-    CAPTURE(named.name);
-    for (uint32_t begin = 0; begin < row.size(); begin += kBlock) {
-      const float* block = row.data() + begin;
-      float maxima[2][kGroupsPerBlock];
-      CHECK(best->scan(block, maxima[0]) == portable->scan(block, maxima[1]));
-      CHECK(std::equal(maxima[0], maxima[0] + kGroupsPerBlock, maxima[1]));
-      const float most = *std::max_element(row.begin(), row.end());
-      for (float scale : {0.0144f, 1.44269504f, 5.0f, 3e38f}) {
-        for (float floor : {-kInfinity, -1e30f, 0.0f, 0.5f, most}) {
-          const Weighing weighing = {most, scale};
-          CHECK(best->count(block, floor) == portable->count(block, floor));
-          const double a = best->mass(block, maxima[0], weighing, floor);
-          const double b = portable->mass(block, maxima[1], weighing, floor);
-          CHECK(std::bit_cast<uint64_t>(a) == std::bit_cast<uint64_t>(b));
-          float weights[2][kBlock];
-          best->weigh(block, weighing, floor, weights[0]);
-          portable->weigh(block, weighing, floor, weights[1]);
-          REQUIRE(std::memcmp(weights[0], weights[1], sizeof weights[0]) == 0);
+  for (const RowKernels* kernels : kernels_here()) {
+    for (const NamedRow& named : rows_of(kBlock * 3, 11)) {
+      const std::vector<float>& row = named.logits;
+      CAPTURE(named.name);
+      for (uint32_t begin = 0; begin < row.size(); begin += kBlock) {
+        const float* block = row.data() + begin;
+        float maxima[2][kGroupsPerBlock];
+        CHECK(kernels->scan(block, maxima[0]) == portable->scan(block, maxima[1]));
+        CHECK(std::equal(maxima[0], maxima[0] + kGroupsPerBlock, maxima[1]));
+        const float most = *std::max_element(row.begin(), row.end());
+        for (float scale : {0.0144f, 1.44269504f, 5.0f, 3e38f}) {
+          for (float floor : {-kInfinity, -1e30f, 0.0f, 0.5f, most}) {
+            const Weighing weighing = {most, scale};
+            CHECK(kernels->count(block, floor) == portable->count(block, floor));
+            const double a = kernels->mass(block, maxima[0], weighing, floor);
+            const double b = portable->mass(block, maxima[1], weighing, floor);
+            CHECK(std::bit_cast<uint64_t>(a) == std::bit_cast<uint64_t>(b));
+            float weights[2][kBlock];
+            kernels->weigh(block, weighing, floor, weights[0]);
+            portable->weigh(block, weighing, floor, weights[1]);
+            REQUIRE(std::memcmp(weights[0], weights[1], sizeof weights[0]) == 0);
+          }
         }
       }
     }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <string>
 
 #include "daemon/sampling/sampler.h"
@@ -183,7 +184,10 @@ TEST_CASE("a sample depends on seed and position, not on calls, workspaces, copi
   params.temperature = 0.8f;
   const auto rows = rows_of(5000, 21);
   Workspace shared;
-  Workspace portable(RowIsa::kPortable);
+  std::vector<std::unique_ptr<Workspace>> workspaces;
+  for (RowIsa isa : {RowIsa::kPortable, RowIsa::kAvx2, RowIsa::kAvx512}) {
+    if (row_kernels(isa)) workspaces.push_back(std::make_unique<Workspace>(isa));
+  }
   for (uint32_t top_k : {0u, 40u}) {
     params.top_k = top_k;
     const Sampler sampler(params);
@@ -199,7 +203,10 @@ TEST_CASE("a sample depends on seed and position, not on calls, workspaces, copi
       for (uint64_t position = 8; position-- > 0;) {
         Workspace fresh;
         REQUIRE(copy.sample(rows[i].logits, position, fresh).value().token == forward[i * 8 + position]);
-        REQUIRE(copy.sample(rows[i].logits, position, portable).value().token == forward[i * 8 + position]);
+        for (auto& workspace : workspaces) {
+          REQUIRE(copy.sample(rows[i].logits, position, *workspace).value().token ==
+                  forward[i * 8 + position]);
+        }
       }
     }
     params.seed = 78;
