@@ -48,7 +48,8 @@ class Conversation {
   Ending command(const std::string& text);
   Ending say(std::string text);
   Ending take_results(const client::Completion& answer, bool& complete);
-  client::Result<client::Completion> generate(bool& terminated);
+  // `ending`: what a signal makes of it.
+  client::Result<client::Completion> generate(Ending& ending);
   Ending failed(const client::Error& error) const;
   void note(const std::string& text) const { std::fputs(text.c_str(), stderr); }
 
@@ -107,14 +108,14 @@ Ending Conversation::say(std::string text) {
   size_t keep = chat_.messages.size();  // so much stays if the answer comes to nothing
   chat_.messages.push_back({.content = std::move(text)});
   for (;;) {
-    bool terminated = false;
-    auto answer = generate(terminated);
+    Ending ending;
+    auto answer = generate(ending);
     if (!answer) {
       chat_.messages.resize(keep);
       return failed(answer.error());
     }
     if (!open_) return kDone;
-    if (terminated) return kCancelled;
+    if (ending) return ending;
     if (answer->text.empty() && answer->tool_calls.empty()) {
       chat_.messages.resize(keep);
       return {};
@@ -145,7 +146,7 @@ Ending Conversation::take_results(const client::Completion& answer, bool& comple
   return {};
 }
 
-client::Result<client::Completion> Conversation::generate(bool& terminated) {
+client::Result<client::Completion> Conversation::generate(Ending& ending) {
   Interrupts interrupts;
   client::GenerateRequest request = options_.request;
   request.prompt = chat_;
@@ -162,11 +163,13 @@ client::Result<client::Completion> Conversation::generate(bool& terminated) {
     return open_;
   };
   auto answer = client_.generate(request, on_token, interrupts.stop());
-  terminated = interrupts.terminated();
   if (open_ && !options_.json) open_ = display.end();
-  if (!answer) return answer;
-  if (open_ && options_.json) open_ = print(json_line(*answer, rest));
-  if (options_.stats) print_stats(*answer);
+  if (answer && open_ && options_.json) open_ = print(json_line(*answer, rest));
+  if (answer && options_.stats) print_stats(*answer);
+  interrupts.end();
+  // A Ctrl-C that came too late for the answer counts as one after it.
+  const bool late = interrupts.stop().stop_requested() && answer && answer->reason != FinishReason::cancelled;
+  if (interrupts.terminated() || (late && !terminal_)) ending = kCancelled;
   return answer;
 }
 

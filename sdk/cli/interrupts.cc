@@ -18,8 +18,8 @@ sigset_t block_signals() {
 
 Interrupts::Interrupts() : signals_(block_signals()), thread_([this] { wait(); }) {}
 
-Interrupts::~Interrupts() {
-  ended_ = true;
+void Interrupts::end() {
+  if (ended_.exchange(true)) return;
   pthread_kill(thread_.native_handle(), SIGTERM);
   thread_.join();
 }

@@ -16,13 +16,15 @@ namespace facet::cli {
 // Blocks the signals in this thread, for good, and gives the set of them.
 sigset_t block_signals();
 
-// While it lives, the signals are its thread's; the first requests a stop, the second ends the process.
+// Until end(), the signals are its thread's; the first requests a stop, the second ends the process.
 class Interrupts {
  public:
   Interrupts();
-  ~Interrupts();
+  ~Interrupts() { end(); }
 
   std::stop_token stop() const { return stop_.get_token(); }
+  // Takes no more signals: what stop() and terminated() say is final.
+  void end();
   // Whether SIGTERM came.
   bool terminated() const { return terminated_; }
 
