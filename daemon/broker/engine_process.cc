@@ -45,6 +45,7 @@ Result<EngineProcess> EngineProcess::start(const std::string& program,
   std::vector<std::string> words = {program, "--link-fd", std::to_string(kLinkFd)};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
   for (auto& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
 

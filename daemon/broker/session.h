@@ -18,7 +18,7 @@
 
 namespace facet::broker {
 
-class Session : Channel::Owner {
+class Session final : Channel::Owner {
  public:
   // Who answers. Called from the loop; a handler may end the session, but not destroy it, except in
   // session_ended.
