@@ -97,7 +97,7 @@ void Router::engine_ready() {
 }
 
 void Router::engine_said(link::FromEngine&& message) {
-  std::visit([this](auto&& one) { said(std::move(one)); }, std::move(message));
+  std::visit([this](auto&& one) { said(std::forward<decltype(one)>(one)); }, std::move(message));
 }
 
 void Router::said(link::ModelChanged&& message) {
