@@ -1,6 +1,7 @@
 // Matmul tiles of float weights: panels and sweeps.
 //
-//   panel   some outputs of a weight as float32, one after the other in a thread's scratch memory, so that all
+//   panel   some outputs of a weight as float32, one after the other in a thread's scratch memory, so that
+//   all
 //           rows of a tile share the work of widening them.
 //
 // In an unnamed namespace because files with different instruction sets include it.
@@ -108,7 +109,6 @@ inline void unpack_brains(const uint8_t* row, uint32_t width, float* out) {
   for (; i < width; ++i) out[i] = facet_bf16_to_f32(brains[i]);
 }
 
-
 // Float tiles with `Dot`, which has run<R, C>().
 template <typename Dot>
 inline void matmul_float(const MatmulTile& tile) {
@@ -117,8 +117,8 @@ inline void matmul_float(const MatmulTile& tile) {
     const uint32_t count = tile.outputs - first < panel.outputs ? tile.outputs - first : panel.outputs;
     const uint8_t* weights = tile.weights + first * tile.weight_stride;
     if (tile.type == FACET_TYPE_F32) {
-      sweep(Dot{tile, reinterpret_cast<const float*>(weights), tile.weight_stride, tile.out + first}, tile.rows,
-            count);
+      sweep(Dot{tile, reinterpret_cast<const float*>(weights), tile.weight_stride, tile.out + first},
+            tile.rows, count);
       continue;
     }
     for (uint32_t c = 0; c < count; ++c) {
@@ -129,7 +129,8 @@ inline void matmul_float(const MatmulTile& tile) {
         unpack_brains(weights + c * tile.weight_stride, tile.width, out);
       }
     }
-    sweep(Dot{tile, reinterpret_cast<const float*>(tile.scratch), panel.bytes, tile.out + first}, tile.rows, count);
+    sweep(Dot{tile, reinterpret_cast<const float*>(tile.scratch), panel.bytes, tile.out + first}, tile.rows,
+          count);
   }
 }
 #endif

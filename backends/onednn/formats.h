@@ -308,7 +308,9 @@ struct Format<W, facet_block_q6_k> {
     typename W::I scales[4];
     W::load_dwords(at.rows, at.offset + offsetof(Block, scales), scales);
     for (int g = 0; g < 4; ++g) {
-      auto scale = [&](typename W::I top) { return W::mul(d[0][0], W::to_float(W::template right_signed<24>(top))); };
+      auto scale = [&](typename W::I top) {
+        return W::mul(d[0][0], W::to_float(W::template right_signed<24>(top)));
+      };
       chunk.d[2 * g][0] = scale(W::template left<24>(scales[g]));
       chunk.d[2 * g][1] = scale(W::template left<16>(scales[g]));
       chunk.d[2 * g + 1][0] = scale(W::template left<8>(scales[g]));

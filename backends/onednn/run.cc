@@ -101,7 +101,8 @@ void Run::run_matmuls(const Step& step) {
 }
 
 void Run::multiply(const std::vector<Product>& products) {
-  // Pieces: about 32 KiB of weights, or 64 outputs, times as many rows as half of a second-level cache holds.
+  // Pieces: for few rows 32 to 128 KiB of weights, so that each worker gets several; else 64 outputs. Times
+  // as many rows as half of a second-level cache holds.
   struct Job {
     const Product* product;
     uint32_t piece_rows, piece_outputs, output_pieces, first_piece;
@@ -116,9 +117,10 @@ void Run::multiply(const std::vector<Product>& products) {
         static_cast<uint32_t>(std::clamp<size_t>(256 * 1024 / product.act_stride / 8 * 8, 32, kMaxTileRows));
     // oneDNN gets an output in the same piece always.
     const bool by_dense = dense_ != nullptr && weight.type == FACET_TYPE_F32;
-    if (product.rows <= 4 && !by_dense) {
-      job.piece_outputs =
-          static_cast<uint32_t>(std::clamp<size_t>(32 * 1024 / weight.stride / 16 * 16, 16, 128));
+    if (product.rows <= 8 && !by_dense) {
+      size_t share = weight.outputs * weight.stride / (4 * pool_.workers());
+      size_t bytes = std::clamp<size_t>(share, 32 * 1024, 128 * 1024);
+      job.piece_outputs = static_cast<uint32_t>(std::max<size_t>(bytes / weight.stride / 16 * 16, 16));
     }
     job.output_pieces = (weight.outputs + job.piece_outputs - 1) / job.piece_outputs;
     pieces += (product.rows + job.piece_rows - 1) / job.piece_rows * job.output_pieces;

@@ -17,37 +17,44 @@ int nibble(const uint8_t* qs, int i) {
 
 PlainBlock plain(const facet_block_q4_0& b, int) {
   PlainBlock out{};
-  fill(out, [&](int i) { return nibble(b.qs, i) - 8; }, facet_f16_to_f32(b.d), 0);
+  fill(
+      out, [&](int i) { return nibble(b.qs, i) - 8; }, facet_f16_to_f32(b.d), 0);
   return out;
 }
 
 PlainBlock plain(const facet_block_q4_1& b, int) {
   PlainBlock out{};
-  fill(out, [&](int i) { return nibble(b.qs, i); }, facet_f16_to_f32(b.d), facet_f16_to_f32(b.m));
+  fill(
+      out, [&](int i) { return nibble(b.qs, i); }, facet_f16_to_f32(b.d), facet_f16_to_f32(b.m));
   return out;
 }
 
 PlainBlock plain(const facet_block_q5_0& b, int) {
   PlainBlock out{};
-  fill(out, [&](int i) { return facet_five_bits(b.qs, b.qh, i) - 16; }, facet_f16_to_f32(b.d), 0);
+  fill(
+      out, [&](int i) { return facet_five_bits(b.qs, b.qh, i) - 16; }, facet_f16_to_f32(b.d), 0);
   return out;
 }
 
 PlainBlock plain(const facet_block_q5_1& b, int) {
   PlainBlock out{};
-  fill(out, [&](int i) { return facet_five_bits(b.qs, b.qh, i); }, facet_f16_to_f32(b.d), facet_f16_to_f32(b.m));
+  fill(
+      out, [&](int i) { return facet_five_bits(b.qs, b.qh, i); }, facet_f16_to_f32(b.d),
+      facet_f16_to_f32(b.m));
   return out;
 }
 
 PlainBlock plain(const facet_block_q8_0& b, int) {
   PlainBlock out{};
-  fill(out, [&](int i) { return b.qs[i]; }, facet_f16_to_f32(b.d), 0);
+  fill(
+      out, [&](int i) { return b.qs[i]; }, facet_f16_to_f32(b.d), 0);
   return out;
 }
 
 PlainBlock plain(const facet_block_iq4_nl& b, int) {
   PlainBlock out{};
-  fill(out, [&](int i) { return facet_iq4_values[nibble(b.qs, i)]; }, facet_f16_to_f32(b.d), 0);
+  fill(
+      out, [&](int i) { return facet_iq4_values[nibble(b.qs, i)]; }, facet_f16_to_f32(b.d), 0);
   return out;
 }
 
@@ -55,13 +62,15 @@ PlainBlock plain(const facet_block_iq4_nl& b, int) {
 PlainBlock plain(const facet_block_iq4_xs& b, int g) {
   PlainBlock out{};
   const float d = facet_f16_to_f32(b.d) * static_cast<float>(facet_iq4_xs_scale(&b, g));
-  fill(out, [&](int i) { return facet_iq4_values[nibble(b.qs + 16 * g, i)]; }, d, 0);
+  fill(
+      out, [&](int i) { return facet_iq4_values[nibble(b.qs + 16 * g, i)]; }, d, 0);
   return out;
 }
 
 PlainBlock plain(const facet_block_q2_k& b, int g) {
   PlainBlock out{};
-  fill(out, [&](int i) { return facet_two_bits(b.qs, 32 * g + i); }, 0, 0);
+  fill(
+      out, [&](int i) { return facet_two_bits(b.qs, 32 * g + i); }, 0, 0);
   for (int h = 0; h < 2; ++h) {
     const int both = b.scales[2 * g + h];
     out.d[h] = facet_f16_to_f32(b.d) * static_cast<float>(both & 15);
@@ -72,7 +81,9 @@ PlainBlock plain(const facet_block_q2_k& b, int g) {
 
 PlainBlock plain(const facet_block_q3_k& b, int g) {
   PlainBlock out{};
-  auto element = [&](int i) { return facet_two_bits(b.qs, 32 * g + i) - ((b.hmask[i] >> g & 1) != 0 ? 0 : 4); };
+  auto element = [&](int i) {
+    return facet_two_bits(b.qs, 32 * g + i) - ((b.hmask[i] >> g & 1) != 0 ? 0 : 4);
+  };
   fill(out, element, 0, 0);
   for (int h = 0; h < 2; ++h) {
     out.d[h] = facet_f16_to_f32(b.d) * static_cast<float>(facet_q3_k_scale(b.scales, 2 * g + h));
@@ -97,9 +108,8 @@ PlainBlock plain(const facet_block_q4_k& b, int g) {
 
 PlainBlock plain(const facet_block_q5_k& b, int g) {
   PlainBlock out{};
-  fill_q4_k(out, b, g, [&](int i) {
-    return (b.qs[g / 2 * 32 + i] >> (g % 2 * 4) & 15) | (b.qh[i] >> g & 1) << 4;
-  });
+  fill_q4_k(out, b, g,
+            [&](int i) { return (b.qs[g / 2 * 32 + i] >> (g % 2 * 4) & 15) | (b.qh[i] >> g & 1) << 4; });
   return out;
 }
 

@@ -1,6 +1,7 @@
 // Sixteen outputs side by side in AVX-512 registers, with the dot products of VNNI (formats.h says what for).
 //
-// In an unnamed namespace, and to be included only by files that are compiled for AVX-512 F, BW, DQ, VL, VNNI.
+// In an unnamed namespace, and to be included only by files that are compiled for AVX-512 F, BW, DQ, VL,
+// VNNI.
 #pragma once
 
 #include <immintrin.h>
@@ -15,7 +16,7 @@ struct Avx512Wide {
   using I = __m512i;
   using F = __m512;
   static constexpr uint32_t kOutputs = 16;
-  static constexpr int kRows = 8;       // of activations that are multiplied at a time
+  static constexpr int kRows = 8;        // of activations that are multiplied at a time
   static constexpr int kByteZero = 128;  // see byte()
 
   static I load(const void* p) { return _mm512_loadu_si512(p); }

@@ -66,9 +66,9 @@ inline void multiply_chunk(const Chunk<W>& chunk, uint32_t blocks, const ChunkAc
     FACET_CPU_UNROLL for (int part = 0; part < kParts; ++part) {
       typename W::I dots[R];
       FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
-        dots[r] = start<W, Format>(Format::kHalves
-                                       ? acts.template field<int32_t>(acts.half_sums, r, 2 * b + part)
-                                       : acts.template field<int32_t>(acts.sums, r, b));
+        dots[r] =
+            start<W, Format>(Format::kHalves ? acts.template field<int32_t>(acts.half_sums, r, 2 * b + part)
+                                             : acts.template field<int32_t>(acts.sums, r, b));
       }
       FACET_CPU_UNROLL for (int g = 8 / kParts * part; g < 8 / kParts * (part + 1); ++g) {
         const typename W::I w = chunk.q[b][g];
@@ -100,12 +100,52 @@ inline void multiply_chunk(const Chunk<W>& chunk, uint32_t blocks, const ChunkAc
   FACET_CPU_UNROLL for (int r = 0; r < R; ++r) W::store(lanes + r * W::kOutputs, sum[r]);
 }
 
+// Asks for weights before they are read: rows lie too far apart for the CPU to guess the next ones. Where a
+// wide of outputs is small, for the next wide; else some chunks ahead in the same rows.
+class Ahead {
+ public:
+  // A chunk, one of `chunks`, has `bytes` of each of `outputs`.
+  Ahead(const MatmulTile& tile, uint32_t outputs, uint32_t chunks, size_t bytes)
+      : next_(tile.weights),
+        end_(tile.weights + tile.outputs * tile.weight_stride),
+        wide_(outputs * tile.weight_stride),
+        row_(tile.weight_stride),
+        step_(bytes),
+        steps_(chunks) {
+    const bool small = wide_ <= 24 * 1024;
+    if (small) {
+      row_ = wide_;
+      step_ = wide_ / chunks + 1;
+    }
+    for (size_t n = 0; n < (small ? wide_ : 6 * 1024); n += small ? step_ : outputs * bytes) advance();
+  }
+
+  void advance() {
+    const uint8_t* wide_end = wide_ < static_cast<size_t>(end_ - next_) ? next_ + wide_ : end_;
+    for (const uint8_t* row = next_; row < wide_end; row += row_) {
+      const uint8_t* line = row + now_ * step_;
+      const uint8_t* stop = line + step_ < wide_end ? line + step_ : wide_end;
+      for (line += (0 - reinterpret_cast<uintptr_t>(line)) % 64; line < stop; line += 64)
+        __builtin_prefetch(line);
+    }
+    if (++now_ < steps_) return;
+    now_ = 0;
+    next_ = wide_end;
+  }
+
+ private:
+  const uint8_t *next_, *end_;
+  size_t wide_, row_, step_;
+  uint32_t steps_, now_ = 0;
+};
+
 template <typename W, typename Block>
 void matmul_wide(const MatmulTile& tile) {
   using F = Format<W, Block>;
   const ActRow row(ActKind::kBlocks, tile.width);
   auto* lanes = reinterpret_cast<float*>(tile.scratch);  // [rows, outputs of a wide]
   const uint32_t blocks = tile.width / kBlock;
+  Ahead ahead(tile, W::kOutputs, (blocks + 7) / 8, 8 / F::kBlocks * sizeof(Block));
   for (uint32_t first = 0; first < tile.outputs; first += W::kOutputs) {
     const uint32_t count = tile.outputs - first < W::kOutputs ? tile.outputs - first : W::kOutputs;
     const uint8_t* rows[W::kOutputs];  // those past the end repeat the last one
@@ -115,6 +155,7 @@ void matmul_wide(const MatmulTile& tile) {
     std::memset(lanes, 0, size_t{tile.rows} * W::kOutputs * sizeof(float));
     for (uint32_t block = 0; block < blocks; block += 8) {
       const uint32_t n = blocks - block < 8 ? blocks - block : 8;
+      ahead.advance();
       Chunk<W> chunk;
       F::unpack({rows, block / F::kBlocks * sizeof(Block), n}, chunk);
       uint32_t r = 0;
