@@ -1,7 +1,6 @@
 #include "daemon/text/tokenizer.h"
 
 #include <algorithm>
-#include <algorithm>
 #include <utility>
 
 #include "daemon/text/bpe.h"

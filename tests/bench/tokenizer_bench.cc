@@ -1,5 +1,6 @@
-// How fast the tokenizer of a GGUF file is made and encodes: tokenizer_bench FILE.gguf TEXT [benchmark flags].
-// "text" is the text over and over, the other inputs are what a text can do at its worst; all have 4 MiB.
+// How fast the tokenizer of a GGUF file is made and encodes: tokenizer_bench FILE.gguf TEXT [benchmark
+// flags]. "text" is the text over and over, the other inputs are what a text can do at its worst; all have 4
+// MiB.
 #include <benchmark/benchmark.h>
 
 #include <cstdio>
@@ -64,13 +65,11 @@ int main(int argc, char** argv) {
       {"no_utf8", repeated("\xFF")},
   };
   for (const auto& [name, text] : texts) {
-    benchmark::RegisterBenchmark((std::string("encode/") + name).c_str(),
-                                 [&tokenizer, text = text](benchmark::State& state) {
-                                   for (auto _ : state) benchmark::DoNotOptimize(tokenizer.encode(text));
-                                   state.SetBytesProcessed(
-                                       static_cast<int64_t>(state.iterations() * text.size()));
-                                 })
-        ->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark((std::string("encode/") + name).c_str(), [&tokenizer, text = text](
+                                                                              benchmark::State& state) {
+      for (auto _ : state) benchmark::DoNotOptimize(tokenizer.encode(text));
+      state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * text.size()));
+    })->Unit(benchmark::kMillisecond);
   }
   benchmark::RunSpecifiedBenchmarks();
   return 0;

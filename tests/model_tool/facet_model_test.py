@@ -103,6 +103,14 @@ class Tokens(unittest.TestCase):
             self.assertEqual((report["tensors"], report["tokenizer"]["tokens"]), (0, VOCABULARY))
             self.assertNotIn("model", report)
 
+    def test_the_real_gemma4_vocabulary(self):
+        lines = [{"text": "Hello world"}, {"text": "<|turn>user\n", "special": True, "bos": True}, {"hex": "ff"}]
+        path = MODELS / "gemma4-vocab.gguf"
+        ids = answers("tokenize", lines, path)
+        self.assertEqual([line["ids"] for line in ids], [[9259, 1902], [2, 105, 2364, 107], [493]])
+        self.assertEqual([line["hex"] for line in answers("detokenize", ids, path)],
+                         [b"Hello world".hex(), b"<bos><|turn>user\n".hex(), "ff"])
+
     def test_a_last_line_without_an_end(self):
         done = run("tokenize", TINY, "--jsonl", stdin=b'{"text":"a"}')
         self.assertIn("ids", json.loads(done.stdout))

@@ -230,22 +230,22 @@ TEST_CASE("the real vocabularies give the tokens of the golden file") {
   check_golden("tokenizer.jsonl", "gemma4", gemma4());
 }
 
-TEST_CASE("the tiny vocabulary gives the tokens of the golden file") {
-  Loaded tiny = load(test::tiny_model_path("gemma3"));
-  check_golden("tokenizer_tiny.jsonl", "gemma3", tiny.tokenizer);
-}
-
-TEST_CASE("BOS, EOS and the tokens that end generation are those of the golden file") {
-  Loaded tiny = load(test::tiny_model_path("gemma3"));
+TEST_CASE("the tiny vocabularies give the tokens, ends and BOS of the golden file") {
   std::ifstream lines(test::golden_path("tokenizer_tiny.jsonl"));
   std::string first;
   std::getline(lines, first);
-  json golden = json::parse(first)["models"]["gemma3"]["vocab"];
-  const Vocabulary& vocabulary = tiny.tokenizer.vocabulary();
-  CHECK(vocabulary.bos() == golden["bos"].get<Token>());
-  CHECK(vocabulary.eos() == golden["eos"].get<Token>());
-  auto ends = vocabulary.end_of_generation();
-  CHECK(Tokens(ends.begin(), ends.end()) == golden["eog"].get<Tokens>());
+  for (const auto& [family, name] : {std::pair{"gemma3", "gemma3"}, std::pair{"gemma4", "e2b"}}) {
+    CAPTURE(family);
+    Loaded tiny = load(test::tiny_model_path(name));
+    check_golden("tokenizer_tiny.jsonl", family, tiny.tokenizer);
+    json golden = json::parse(first)["models"][family]["vocab"];
+    const Vocabulary& vocabulary = tiny.tokenizer.vocabulary();
+    CHECK(vocabulary.bos() == golden["bos"].get<Token>());
+    CHECK(vocabulary.eos() == golden["eos"].get<Token>());
+    CHECK(vocabulary.add_bos());
+    auto ends = vocabulary.end_of_generation();
+    CHECK(Tokens(ends.begin(), ends.end()) == golden["eog"].get<Tokens>());
+  }
 }
 
 TEST_CASE("every piece of the real vocabularies comes back from its own text") {
