@@ -153,7 +153,8 @@ class Terminal {
 TEST_CASE("chat: each line is a message, and what was said goes along") {
   ChatDaemon daemon({{.events = {{"Hel"}, {"lo."}}}, {.events = {{"Four."}}}, {.events = {{"Again."}}}});
   InputFile input("Hi\n\n2+2?\n/think\n//think\n/nothing\n/quit\nnever said\n");
-  const auto end = run(daemon.path(), {"chat", "--system", "Be terse.", "--model", "m", "-n", "9"}, input.path());
+  const auto end =
+      run(daemon.path(), {"chat", "--system", "Be terse.", "--model", "m", "-n", "9"}, input.path());
   CHECK(end.code == 0);
   CHECK(end.output == "Hello.\nFour.\nAgain.\n");
   CHECK(end.error.find("thinking is on") != std::string::npos);
@@ -186,15 +187,15 @@ TEST_CASE("chat: /reset forgets what was said, but not the system message") {
 }
 
 TEST_CASE("chat: thoughts go to standard error, calls are printed, and the next line is what a call gives") {
-  ChatDaemon daemon({{.events = {{"", {kThought}}, {"I ask. "}, {"", {kCall}}, {"", {protocol::MalformedCall{"call:"}}}},
-                      .reason = FinishReason::kToolCalls},
-                     {.events = {{"3 degrees."}}}});
+  ChatDaemon daemon(
+      {{.events = {{"", {kThought}}, {"I ask. "}, {"", {kCall}}, {"", {protocol::MalformedCall{"call:"}}}},
+        .reason = FinishReason::kToolCalls},
+       {.events = {{"3 degrees."}}}});
   InputFile tools("[{\"type\":\"function\",\"function\":{\"name\":\"get\"}}, {}]");
   InputFile input("Weather?\n{\"t\":3}\n");
   const auto end = run(daemon.path(), {"chat", "--tools", tools.path()}, input.path());
   CHECK(end.code == 0);
-  CHECK(end.output ==
-        "I ask. \n[tool call] get {\"city\":\"Oslo\"}\n[malformed call] call:\n3 degrees.\n");
+  CHECK(end.output == "I ask. \n[tool call] get {\"city\":\"Oslo\"}\n[malformed call] call:\n3 degrees.\n");
   CHECK(end.error == "let me see\n");
   REQUIRE(daemon.requests() == 2);
   protocol::Chat chat;
@@ -205,10 +206,8 @@ TEST_CASE("chat: thoughts go to standard error, calls are printed, and the next 
                            .content = {{"I ask. "}},
                            .thought = "let me see",
                            .tool_calls = {std::get<protocol::ToolCall>(kCall)}});
-  chat.messages.push_back({.role = Role::kTool,
-                           .content = {{"{\"t\":3}"}},
-                           .tool_call_id = "call_0",
-                           .tool_name = "get"});
+  chat.messages.push_back(
+      {.role = Role::kTool, .content = {{"{\"t\":3}"}}, .tool_call_id = "call_0", .tool_name = "get"});
   CHECK(daemon.asked(1) == chat);
 }
 
@@ -218,14 +217,15 @@ TEST_CASE("chat: --json gives a line per token with its parts, and one per finis
   InputFile input("Hi\n");
   const auto end = run(daemon.path(), {"chat", "--json"}, input.path());
   CHECK(end.code == 0);
-  CHECK(end.output ==
-        R"({"type":"token","sequence":0,"id":0,"text":"a","parts":[{"kind":"thought","text":"let me see"},)"
-        R"({"kind":"tool_call","id":"call_0","name":"get","arguments":"{\"city\":\"Oslo\"}"},)"
-        R"({"kind":"malformed_call","text":"x"}]})"
-        "\n"
-        R"({"type":"finish","reason":"tool_calls","text":"","usage":{"prompt_tokens":3,"generated_tokens":1},)"
-        R"("timings_us":{"queued":10,"prompt":20000,"generate":300000}})"
-        "\n");
+  CHECK(
+      end.output ==
+      R"({"type":"token","sequence":0,"id":0,"text":"a","parts":[{"kind":"thought","text":"let me see"},)"
+      R"({"kind":"tool_call","id":"call_0","name":"get","arguments":"{\"city\":\"Oslo\"}"},)"
+      R"({"kind":"malformed_call","text":"x"}]})"
+      "\n"
+      R"({"type":"finish","reason":"tool_calls","text":"","usage":{"prompt_tokens":3,"generated_tokens":1},)"
+      R"("timings_us":{"queued":10,"prompt":20000,"generate":300000}})"
+      "\n");
 }
 
 TEST_CASE("chat: Ctrl-C ends an answer and not the chat; its text stays in what was said") {
@@ -281,7 +281,10 @@ TEST_CASE("chat: in a terminal lines are edited and recalled, and thoughts are d
   ChatDaemon daemon({{.events = {{"", {kThought}}, {"Na \x1b[31mred"}}}, {.events = {{"b"}}}});
   Terminal terminal(daemon.path(), {"chat"});
   terminal.until("> ");
-  terminal.type("Gr\xC3\xB6\xC3\x9F" "x\x7f" "e\r");  // a mistake is rubbed out
+  terminal.type(
+      "Gr\xC3\xB6\xC3\x9F"
+      "x\x7f"
+      "e\r");  // a mistake is rubbed out
   terminal.until("\x1b[2mlet me see\x1b[0m");
   // What the model writes cannot colour the terminal.
   terminal.until("Na \xEF\xBF\xBD[31mred");

@@ -104,7 +104,7 @@ class Program {
 };
 
 inline Program::End run(const std::string& socket, std::vector<std::string> arguments,
-                 const char* input = "/dev/null") {
+                        const char* input = "/dev/null") {
   return Program(socket, std::move(arguments), input).end();
 }
 
