@@ -47,7 +47,8 @@ void mix(State& state, std::string_view block) {
 }  // namespace
 
 std::string sha256(std::string_view bytes) {
-  State state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+  State state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
   const uint64_t bits = uint64_t{bytes.size()} * 8;
   for (; bytes.size() >= kBlock; bytes.remove_prefix(kBlock)) mix(state, bytes.substr(0, kBlock));
 
@@ -55,7 +56,8 @@ std::string sha256(std::string_view bytes) {
   last += '\x80';
   while (last.size() % kBlock != kBlock - 8) last += '\0';
   for (int shift = 56; shift >= 0; shift -= 8) last += static_cast<char>(bits >> shift);
-  for (std::string_view rest = last; !rest.empty(); rest.remove_prefix(kBlock)) mix(state, rest.substr(0, kBlock));
+  for (std::string_view rest = last; !rest.empty(); rest.remove_prefix(kBlock))
+    mix(state, rest.substr(0, kBlock));
 
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string hex;

@@ -31,7 +31,8 @@ Result<void> render(const TokensOptions& options) {
   FACET_TRY(const auto chat_template, file.find_string("tokenizer.chat_template"));
   const auto family = text::chat_family(architecture, chat_template.value_or(""));
   if (!family) {
-    return file.error(FACET_UNSUPPORTED, "architecture " + model::quoted(architecture) + " has no chat format");
+    return file.error(FACET_UNSUPPORTED,
+                      "architecture " + model::quoted(architecture) + " has no chat format");
   }
   if (chat_template && !text::known_template(*chat_template)) {
     log::warning(options.file + ": " + text::kUnknownTemplate);

@@ -11,7 +11,7 @@ namespace {
 constexpr std::string_view kRevisions[] = {
     // Gemma 3.
     "7de1c58e208eda46e9c7f86397df37ec49883aeece39fb961e0a6b24088dd3c4",
-    // Gemma 4: 12B, 26B-A4B and 31B, of 2026-04-02, 2026-04, 2026-05 and 2026-07-09.
+    // Gemma 4: 12B, 26B-A4B and 31B, the first and those of 2026-04, 2026-05 and 2026-07-09.
     "2dfbfc7d538912f4ea11d29d85b4e25d7bc26386e53f57529f1d707c28b5828c",
     "85a08664d16d8f3be4416c92427b3ac10df1024ac566cc0b4bc3bab409393f98",
     "94899c0f917d93f6fe81c95744d1e8ddab2d21d39228d2e4aec1fb2a25bff413",
@@ -25,7 +25,8 @@ constexpr std::string_view kRevisions[] = {
 }  // namespace
 
 bool known_template(std::string_view chat_template) {
-  return std::find(std::begin(kRevisions), std::end(kRevisions), sha256(chat_template)) != std::end(kRevisions);
+  return std::find(std::begin(kRevisions), std::end(kRevisions), sha256(chat_template)) !=
+         std::end(kRevisions);
 }
 
 }  // namespace facet::text

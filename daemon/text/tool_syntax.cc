@@ -110,28 +110,10 @@ void write_argument(const JsonValue& value, KeyStyle keys, MarkedText& out) {
 
 namespace {
 
-// Whether `word` is a number as JSON has it.
+// Whether `word` is a number as parse_json() takes it.
 bool is_number(std::string_view word) {
-  size_t at = 0;
-  auto digits = [&] {
-    const size_t begin = at;
-    while (at < word.size() && word[at] >= '0' && word[at] <= '9') ++at;
-    return at - begin;
-  };
-  auto take = [&](std::string_view any) {
-    const bool found = at < word.size() && any.find(word[at]) != any.npos;
-    if (found) ++at;
-    return found;
-  };
-  take("-");
-  const bool zero = at < word.size() && word[at] == '0';
-  if (const size_t whole = digits(); whole == 0 || (zero && whole > 1)) return false;
-  if (take(".") && digits() == 0) return false;
-  if (take("eE")) {
-    take("+-");
-    if (digits() == 0) return false;
-  }
-  return at == word.size();
+  const bool begins = !word.empty() && (word[0] == '-' || (word[0] >= '0' && word[0] <= '9'));
+  return begins && parse_json(word, "").ok();
 }
 
 // Reads the notation from front to back and writes JSON. Each function returns whether it found what it
@@ -215,6 +197,7 @@ class CallReader {
   }
 
   bool value(std::string& out, int depth) {
+    if (++values_ >= JsonBounds().values) return false;
     skip_space();
     if (take_quote()) return string(out);
     if (at_mark() || at_ == text_.size()) return false;
@@ -259,6 +242,7 @@ class CallReader {
   const std::string_view quote_;
   size_t at_ = 0;
   size_t next_mark_ = 0;
+  size_t values_ = 0;
 };
 
 }  // namespace

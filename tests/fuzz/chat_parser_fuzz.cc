@@ -1,17 +1,13 @@
-// Any marks and texts as what a model says: the events do not depend on how the text is cut, are UTF-8, and a
-// call's arguments are a JSON object.
+// Any marks and texts through the chat parser: what comes out is UTF-8, does not depend on the pieces, loses
+// no text, and what counts as a call is one: written again, it is read back the same.
 #include <fuzzer/FuzzedDataProvider.h>
 
-#include <algorithm>
-#include <cstdint>
 #include <cstdlib>
-#include <string>
-#include <string_view>
 #include <variant>
-#include <vector>
 
 #include "daemon/text/chat_parser.h"
 #include "daemon/text/json_value.h"
+#include "daemon/text/tool_syntax.h"
 #include "daemon/text/utf8.h"
 #include "daemon/text/utf8_stream.h"
 
@@ -19,69 +15,78 @@ namespace {
 
 using namespace facet::text;
 
+using Piece = std::variant<Mark, std::string>;
+
 void require(bool truth) {
   if (!truth) std::abort();
 }
 
-using Answer = std::vector<std::variant<Mark, std::string>>;
-
-Answer answer_of(FuzzedDataProvider& input, ChatFamily family) {
-  Answer answer;
+std::vector<Piece> pieces_of(FuzzedDataProvider& input) {
+  std::vector<Piece> pieces;
+  Utf8Stream utf8;
   while (input.remaining_bytes() > 0) {
-    const uint8_t kind = input.ConsumeIntegral<uint8_t>();
-    const auto mark = static_cast<Mark>(kind % kMarks);
-    if (kind >= 128 && !mark_name(family, mark).empty()) {
-      answer.emplace_back(mark);
-    } else {
-      std::string text;
-      Utf8Stream utf8;
-      utf8.push(input.ConsumeRandomLengthString(64), text);
-      utf8.finish(text);
-      answer.emplace_back(text);
-    }
-  }
-  return answer;
-}
-
-// Where the character that begins at `at` ends.
-size_t next_character(std::string_view text, size_t at) {
-  do ++at;
-  while (at < text.size() && (static_cast<uint8_t>(text[at]) & 0xC0) == 0x80);
-  return at;
-}
-
-// The events, neighbours of one kind joined. Each text is pushed whole, or character by character.
-std::vector<ChatEvent> events_of(ChatFamily family, const Answer& answer, bool whole) {
-  ChatParser parser(family);
-  std::vector<ChatEvent> events;
-  for (const auto& part : answer) {
-    if (const auto* mark = std::get_if<Mark>(&part)) {
-      parser.push(*mark, events);
+    std::string text;
+    if (input.ConsumeBool()) {
+      pieces.emplace_back(static_cast<Mark>(input.ConsumeIntegralInRange<int>(0, kMarks - 1)));
       continue;
     }
-    const std::string_view text = std::get<std::string>(part);
-    for (size_t at = 0; at < text.size();) {
-      const size_t end = whole ? text.size() : next_character(text, at);
-      parser.push(text.substr(at, end - at), events);
-      at = end;
-    }
+    utf8.push(input.ConsumeRandomLengthString(64), text);
+    utf8.finish(text);
+    pieces.emplace_back(std::move(text));
   }
-  parser.finish(events);
+  return pieces;
+}
+
+// Events of one kind in a row are joined.
+std::vector<ChatEvent> parse(ChatFamily family, const std::vector<Piece>& pieces, bool by_character) {
+  ChatParser parser(family);
   std::vector<ChatEvent> joined;
-  for (ChatEvent& event : events) {
-    const bool grows = event.kind == ChatEventKind::kText || event.kind == ChatEventKind::kThought;
-    if (grows && !joined.empty() && joined.back().kind == event.kind) {
-      joined.back().text += event.text;
-    } else if (!grows || !event.text.empty()) {
-      joined.push_back(std::move(event));
+  auto take = [&](std::vector<ChatEvent> events) {
+    for (ChatEvent& event : events) {
+      if (event.kind != ChatEventKind::kToolCall && !joined.empty() && joined.back().kind == event.kind) {
+        joined.back().text += event.text;
+      } else {
+        joined.push_back(std::move(event));
+      }
     }
+  };
+  for (const Piece& piece : pieces) {
+    std::vector<ChatEvent> events;
+    if (const Mark* mark = std::get_if<Mark>(&piece)) {
+      parser.push(*mark, events);
+    } else {
+      std::string_view text = std::get<std::string>(piece);
+      while (by_character && !text.empty()) {
+        const size_t length = utf8_length(text);
+        parser.push(text.substr(0, length), events);
+        text.remove_prefix(length);
+      }
+      parser.push(text, events);
+    }
+    take(std::move(events));
   }
+  std::vector<ChatEvent> events;
+  parser.finish(events);
+  take(std::move(events));
   return joined;
 }
 
-bool same(const ChatEvent& one, const ChatEvent& other) {
-  return one.kind == other.kind && one.text == other.text && one.call.name == other.call.name &&
-         one.call.arguments == other.call.arguments;
+void check_call(const ToolCall& call) {
+  auto arguments = parse_json(call.arguments, "arguments");
+  require(arguments.ok() && arguments->is(JsonValue::Kind::kObject));
+  MarkedText written(ChatFamily::kGemma4);
+  written.add("call:" + call.name + "{");
+  write_members(*arguments, KeyStyle::kReadable, written);
+  written.add("}");
+  auto again = read_call(written);
+  require(again.ok() && again->name == call.name);
+  auto same = parse_json(again->arguments, "arguments");
+  require(same.ok());
+  MarkedText twice(ChatFamily::kGemma4);
+  twice.add("call:" + call.name + "{");
+  write_members(*same, KeyStyle::kReadable, twice);
+  twice.add("}");
+  require(twice.text() == written.text());
 }
 
 }  // namespace
@@ -90,15 +95,29 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   FuzzedDataProvider input(data, size);
   const auto family =
       input.PickValueInArray({ChatFamily::kGemma3, ChatFamily::kGemma4, ChatFamily::kGemma4Small});
-  const Answer answer = answer_of(input, family);
-  const auto events = events_of(family, answer, true);
-  const auto in_pieces = events_of(family, answer, false);
-  require(std::equal(events.begin(), events.end(), in_pieces.begin(), in_pieces.end(), same));
-  for (const ChatEvent& event : events) {
-    require(is_utf8(event.text));
-    if (event.kind != ChatEventKind::kToolCall) continue;
-    require(is_utf8(event.call.name) && event.call.arguments.starts_with('{'));
-    require(parse_json(event.call.arguments, "arguments").ok());
+  const std::vector<Piece> pieces = pieces_of(input);
+  const std::vector<ChatEvent> whole = parse(family, pieces, false), cut = parse(family, pieces, true);
+  require(whole.size() == cut.size());
+  size_t bytes_in = 0, bytes_out = 0, marks = 0;
+  for (const Piece& piece : pieces) {
+    if (const std::string* text = std::get_if<std::string>(&piece)) {
+      bytes_in += text->size();
+    } else {
+      ++marks;
+    }
   }
+  bool calls = false;
+  for (size_t i = 0; i < whole.size(); ++i) {
+    require(whole[i].kind == cut[i].kind && whole[i].text == cut[i].text);
+    require(whole[i].call.name == cut[i].call.name && whole[i].call.arguments == cut[i].call.arguments);
+    require(is_utf8(whole[i].text) && is_utf8(whole[i].call.arguments));
+    bytes_out += whole[i].text.size();
+    if (whole[i].kind == ChatEventKind::kToolCall) {
+      calls = true;
+      check_call(whole[i].call);
+    }
+  }
+  // For each mark at most a channel's name and two line ends are left out.
+  if (!calls) require(bytes_out + marks * 34 >= bytes_in);
   return 0;
 }

@@ -248,6 +248,8 @@ TEST_CASE("a malformed call comes out as it was written") {
                              "call:f{a:+1}",
                              "call:f{a:1e}",
                              "call:f{a:NaN}",
+                             "call:f{a:1e999}",
+                             "call:f{a:1 2}",
                              "call:f{a:[1,]}",
                              "call:f{a:[1}",
                              "call:f{a:[}",
@@ -304,6 +306,11 @@ TEST_CASE("a call has bounds") {
   CHECK(events_of(deeper) == Events{"malformed:" + deeper.text()});
   const MarkedText deepest = call_of("call:f{a:" + std::string(500000, '['));
   CHECK(events_of(deepest, 1000) == Events{"malformed:" + deepest.text()});
+
+  std::string many = "call:f{a:[1";
+  for (int i = 0; i < 300000; ++i) many += ",1";
+  const MarkedText most = call_of(many + "]}");
+  CHECK(events_of(most, 4096) == Events{"malformed:" + most.text()});
 
   const MarkedText longest = call_of("call:f{a:\"" + std::string(kMaxCallBytes, 'x') + "\"}");
   CHECK(events_of(longest, 4096) == Events{"malformed:" + longest.text()});
