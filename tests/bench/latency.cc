@@ -5,7 +5,8 @@
 // This program plays the engine, with the engine's own end of the link, and the app. A token's text is the
 // time at which the engine handed it over; the callback compares it with its own. Tokens come at the pace of
 // a model, so every thread on the way sleeps in between. First the machine is left alone; with --load, again
-// while `facet-model bench` keeps all cores (or --threads) busy with that model. The numbers are microseconds.
+// while `facet-model bench` keeps all cores (or --threads) busy with that model. The numbers are
+// microseconds.
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -156,7 +157,8 @@ void measure(const char* name, client::Client& client, uint32_t tokens) {
   if (times.size() != tokens) throw std::runtime_error("tokens are missing");
   std::sort(times.begin(), times.end());
   const auto at = [&](double part) {
-    return static_cast<double>(times[static_cast<size_t>(part * static_cast<double>(times.size() - 1))]) / 1000;
+    return static_cast<double>(times[static_cast<size_t>(part * static_cast<double>(times.size() - 1))]) /
+           1000;
   };
   std::printf("%-8s %8.1f %8.1f %8.1f %8.1f\n", name, at(0.5), at(0.9), at(0.99), at(1));
   std::fflush(stdout);
