@@ -94,7 +94,8 @@ class Word {
       nodes_[i].merged = merges_.find(symbols_[i], symbols_[i + 1]);
       if (nodes_[i].merged.rank != Merges::kNoRank) waiting_.push(key_of(i));
     }
-    for (uint64_t key; waiting_.pop(key);) {
+    auto fetch = [this](uint64_t key) { __builtin_prefetch(&nodes_[key & kPlaces]); };
+    for (uint64_t key; waiting_.pop(key, fetch);) {
       // Otherwise the pair is no more: its merge came too late.
       if (uint32_t left = key & kPlaces; key_of(left) == key) merge(left);
     }

@@ -28,8 +28,10 @@ class RadixQueue {
     }
   }
 
-  // The smallest number into `number`, out of the queue; false if there is none.
-  bool pop(uint64_t& number) {
+  // The smallest number into `number`, out of the queue; false if there is none. `soon` is called with
+  // numbers that are among the next ones, so that what they stand for can be fetched.
+  template <typename Soon>
+  bool pop(uint64_t& number, const Soon& soon) {
     if (!late_.empty()) {
       std::pop_heap(late_.begin(), late_.end(), std::greater());
       number = late_.back();
@@ -40,7 +42,7 @@ class RadixQueue {
       last_ = 0;
       return false;
     }
-    if (buckets_[0].empty()) spread(static_cast<size_t>(std::countr_zero(filled_)));
+    if (buckets_[0].empty()) spread(static_cast<size_t>(std::countr_zero(filled_)), soon);
     number = last_;
     buckets_[0].pop_back();
     if (buckets_[0].empty()) filled_ &= ~uint64_t{1};
@@ -48,17 +50,24 @@ class RadixQueue {
   }
 
  private:
+  static constexpr size_t kSoon = 64;  // numbers
+
   void put(uint64_t number) {
     auto bucket = static_cast<size_t>(std::bit_width(number ^ last_));
     buckets_[bucket].push_back(number);
     filled_ |= uint64_t{1} << bucket;
   }
 
-  void spread(size_t index) {
+  template <typename Soon>
+  void spread(size_t index, const Soon& soon) {
     std::vector<uint64_t>& bucket = buckets_[index];
     last_ = *std::min_element(bucket.begin(), bucket.end());
     filled_ &= ~(uint64_t{1} << index);
-    for (uint64_t number : bucket) put(number);
+    const bool next = bucket.size() <= kSoon;
+    for (uint64_t number : bucket) {
+      put(number);
+      if (next) soon(number);
+    }
     bucket.clear();
   }
 
