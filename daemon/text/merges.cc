@@ -21,16 +21,17 @@ unsigned class_of(char32_t character) {
   return 0x80 | (character & 0x7F);
 }
 
-char32_t first_character(const Vocabulary& vocabulary, Symbol symbol) {
-  if (symbol >= kCharacters) return symbol - kCharacters;
-  return utf8_first(vocabulary.piece(static_cast<Token>(symbol)));
-}
+// The classes of the characters that a symbol begins and ends with.
+struct Ends {
+  uint8_t first, last;
+};
 
-char32_t last_character(const Vocabulary& vocabulary, Symbol symbol) {
-  if (symbol >= kCharacters) return symbol - kCharacters;
-  std::string_view piece = vocabulary.piece(static_cast<Token>(symbol));
-  while (utf8_length(piece) < piece.size()) piece.remove_prefix(utf8_length(piece));
-  return utf8_first(piece);
+Ends ends_of(std::string_view piece) {
+  if (piece.empty()) return {};
+  auto first = static_cast<uint8_t>(class_of(utf8_first(piece)));
+  size_t last = piece.size() - 1;
+  while ((static_cast<unsigned char>(piece[last]) & 0xC0) == 0x80) --last;
+  return {first, static_cast<uint8_t>(class_of(utf8_first(piece.substr(last))))};
 }
 
 }  // namespace
@@ -183,6 +184,17 @@ Result<void> Merges::add_merges(const Vocabulary& vocabulary, std::span<const Me
     return Error{FACET_TOO_LARGE, "the vocabulary has " + std::to_string(merges.size()) +
                                       " merges, more than " + std::to_string(kMaxMerges)};
   }
+  std::vector<Ends> ends(vocabulary.size());  // of the tokens that may have merges
+  for (Token token = 0; vocabulary.contains(token); ++token) {
+    std::string_view piece = vocabulary.piece(token);
+    if (vocabulary.kind(token) == TokenKind::kNormal && is_utf8(piece))
+      ends[static_cast<size_t>(token)] = ends_of(piece);
+  }
+  auto ends_of_symbol = [&](Symbol symbol) -> Ends {
+    if (symbol < kCharacters) return ends[symbol];
+    auto only = static_cast<uint8_t>(class_of(symbol - kCharacters));
+    return {only, only};
+  };
   slots_.resize(std::bit_ceil(2 * merges.size() + 2));
   shift_ = 64 - std::countr_zero(slots_.size());
   for (const Merge& merge : merges) {
@@ -190,8 +202,7 @@ Result<void> Merges::add_merges(const Vocabulary& vocabulary, std::span<const Me
       return Error{FACET_MALFORMED,
                    "the vocabulary's merges collide at token " + std::to_string(merge.token)};
     }
-    joins_[class_of(last_character(vocabulary, merge.left))].set(
-        class_of(first_character(vocabulary, merge.right)));
+    joins_[ends_of_symbol(merge.left).last].set(ends_of_symbol(merge.right).first);
   }
   return {};
 }

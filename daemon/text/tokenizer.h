@@ -27,8 +27,8 @@ struct EncodeOptions {
 // vocabulary like Gemma's.
 class Tokenizer {
  public:
-  // Beyond this a text is refused as FACET_TOO_LARGE. Ordinary text takes 20 ns per byte, a text without
-  // words up to 300. Encoding needs up to 80 bytes of memory per byte of its longest word.
+  // Beyond this a text is refused as FACET_TOO_LARGE. Ordinary text takes 40 ns per byte, a text without
+  // words up to 200. Encoding needs up to 80 bytes of memory per byte of its longest word.
   static constexpr size_t kMaxTextBytes = 4 << 20;
 
   // Errors as make_spm() or make_bpe().
