@@ -31,76 +31,83 @@ Work to_work(double micros, double weight) {
 
 struct Account {
   Work work = 0;
+  Work expected = 0;  // of what runs, as far as it is not done
   uint64_t waiting = 0;
   uint64_t running = 0;
   uint64_t since = std::numeric_limits<uint64_t>::max();  // number of the activation; no two have the same
 
   bool active() const { return waiting > 0 || running > 0; }
-  auto order() const { return std::tie(work, running, since); }
+  std::pair<Work, uint64_t> by_work() const { return {work, since}; }
+  std::pair<Work, uint64_t> by_turn() const { return {work + expected, since}; }
 };
 
 // Compares, and counts how often.
-struct Sooner {
+struct Counted {
   using is_transparent = void;
   uint64_t* count;
 
-  bool operator()(const Account* a, const Account* b) const { return ++*count, a->order() < b->order(); }
   bool operator()(int64_t a, int64_t b) const { return ++*count, a < b; }
   bool operator()(std::string_view a, std::string_view b) const { return ++*count, a < b; }
 };
+struct LessWork : Counted {
+  bool operator()(const Account* a, const Account* b) const { return ++*count, a->by_work() < b->by_work(); }
+};
+struct Sooner : Counted {
+  bool operator()(const Account* a, const Account* b) const { return ++*count, a->by_turn() < b->by_turn(); }
+};
 
-// The accounts that divide one share, by their state and order.
+// The accounts that divide one share.
 template <typename T>
 struct Siblings {
-  using Index = std::set<T*, Sooner>;
-  Index ready, running, idle;  // something waits; nothing waits, something runs; neither
+  std::set<T*, Sooner> ready;  // something waits
+  std::set<T*, LessWork> active, idle;
   Work floor = 0;
 
-  explicit Siblings(Sooner sooner) : ready(sooner), running(sooner), idle(sooner) {}
-
-  Index& index_of(const T& account) {
-    return account.waiting > 0 ? ready : account.running > 0 ? running : idle;
-  }
+  explicit Siblings(Counted counted) : ready({counted}), active({counted}), idle({counted}) {}
 
   // Applies `change` to an account, and puts it where it then belongs.
   template <typename Change>
   void update(T& account, uint64_t& activations, Change change) {
-    auto node = index_of(account).extract(&account);
     const bool was_active = account.active();
+    auto turn = ready.extract(&account);
+    auto node = (was_active ? active : idle).extract(&account);
     change(account);
     if (!was_active && account.active()) {
       account.work = std::max(account.work, floor);
       account.since = ++activations;
     }
-    index_of(account).insert(std::move(node));
+    (account.active() ? active : idle).insert(std::move(node));
+    if (account.waiting == 0) return;
+    if (turn) {
+      ready.insert(std::move(turn));
+    } else {
+      ready.insert(&account);
+    }
   }
 
   void raise_floor() {
-    if (ready.empty() && running.empty()) return;
-    const T* least = ready.empty() ? *running.begin() : *ready.begin();
-    if (!running.empty()) least = std::min(least, static_cast<const T*>(*running.begin()), ready.key_comp());
-    floor = std::max(floor, least->work);
+    if (!active.empty()) floor = std::max(floor, (*active.begin())->work);
   }
 };
 
 // The waiting requests of an app by their order; tells the rank of one.
-using Requests = __gnu_pbds::tree<int64_t, FairQueue::Id, Sooner, __gnu_pbds::rb_tree_tag,
+using Requests = __gnu_pbds::tree<int64_t, FairQueue::Id, Counted, __gnu_pbds::rb_tree_tag,
                                   __gnu_pbds::tree_order_statistics_node_update>;
 
 struct App : Account {
   std::string_view name;  // its key in User::apps
   Requests requests;
 
-  explicit App(Sooner sooner) : requests(sooner) {}
+  explicit App(Counted counted) : requests(counted) {}
 };
 
 struct User : Account {
   uint64_t key = 0;
   double weight = 1;
-  std::map<std::string, App, Sooner> apps;
-  Siblings<App> by_order;
+  std::map<std::string, App, Counted> apps;
+  Siblings<App> siblings;  // the apps
 
-  explicit User(Sooner sooner) : apps(sooner), by_order(sooner) {}
+  explicit User(Counted counted) : apps(counted), siblings(counted) {}
 
   App* find_app(std::string_view name) {
     auto found = apps.find(name);
@@ -108,13 +115,12 @@ struct User : Account {
   }
 };
 
-// How many requests of `other`, each costing `cost` of its work, go before one of `own` that stands at
-// `work`.
-uint64_t ahead(const Account& other, Work cost, const Account& own, Work work) {
-  if (other.work > work) return 0;
-  const Work gap = work - other.work;
-  const bool ties = std::tie(other.running, other.since) < std::tie(own.running, own.since);
-  const Work count = gap / cost + (gap % cost != 0 || ties ? 1 : 0);
+// How many requests of `other`, each costing `cost` of its work, go before one of `own` that is behind others
+// of its own that cost `behind`.
+uint64_t ahead(const Account& other, Work cost, const Account& own, Work behind) {
+  const Work gap = own.by_turn().first + behind - other.by_turn().first;
+  if (gap < 0) return 0;
+  const Work count = gap / cost + (gap % cost != 0 || other.since < own.since ? 1 : 0);
   return static_cast<uint64_t>(std::min(count, static_cast<Work>(other.waiting)));
 }
 
@@ -147,9 +153,9 @@ struct FairQueue::State {
   };
 
   uint64_t comparisons = 0;
-  Sooner sooner{&comparisons};
+  Counted counted{&comparisons};
   std::unordered_map<uint64_t, User> users;
-  Siblings<User> by_order{sooner};
+  Siblings<User> siblings{counted};  // the users
   std::unordered_map<Id, Entry> entries;
   int64_t first = 0, last = 0;  // the orders given out last at either end
   uint64_t activations = 0;
@@ -163,29 +169,29 @@ struct FairQueue::State {
 
   // Makes the accounts that are missing.
   std::pair<User&, App&> accounts_of(const Owner& owner) {
-    auto [user, new_user] = users.try_emplace(owner.user, sooner);
+    auto [user, new_user] = users.try_emplace(owner.user, counted);
     if (new_user) {
       user->second.key = owner.user;
-      user->second.work = by_order.floor;
-      by_order.idle.insert(&user->second);
+      user->second.work = siblings.floor;
+      siblings.idle.insert(&user->second);
     }
     user->second.weight = owner.weight;
-    Siblings<App>& siblings = user->second.by_order;
-    auto [app, new_app] = user->second.apps.try_emplace(owner.app, sooner);
+    Siblings<App>& among = user->second.siblings;
+    auto [app, new_app] = user->second.apps.try_emplace(owner.app, counted);
     if (new_app) {
       ++apps;
       app->second.name = app->first;
-      app->second.work = siblings.floor;
-      siblings.idle.insert(&app->second);
+      app->second.work = among.floor;
+      among.idle.insert(&app->second);
     }
     return {user->second, app->second};
   }
 
-  // Applies `change` to both accounts. Either may be gone afterwards.
+  // Applies change(account, its weight) to both. Either may be gone afterwards.
   template <typename Change>
   void update(User& user, App& app, Change change) {
-    user.by_order.update(app, activations, change);
-    by_order.update(user, activations, change);
+    user.siblings.update(app, activations, [&](Account& account) { change(account, 1); });
+    siblings.update(user, activations, [&](Account& account) { change(account, user.weight); });
     tidy(user, false);
   }
 
@@ -195,15 +201,15 @@ struct FairQueue::State {
       const auto& idle = siblings.idle;
       return idle.size() > most || (passed && !idle.empty() && (*idle.begin())->work <= siblings.floor);
     };
-    while (many(user.by_order, kIdleApps)) {
-      App* app = *user.by_order.idle.begin();
-      user.by_order.idle.erase(app);
+    while (many(user.siblings, kIdleApps)) {
+      App* app = *user.siblings.idle.begin();
+      user.siblings.idle.erase(app);
       user.apps.erase(user.apps.find(app->name));
       --apps;
     }
-    while (many(by_order, kIdleUsers)) {
-      User* idle = *by_order.idle.begin();
-      by_order.idle.erase(idle);
+    while (many(siblings, kIdleUsers)) {
+      User* idle = *siblings.idle.begin();
+      siblings.idle.erase(idle);
       apps -= idle->apps.size();
       users.erase(idle->key);
     }
@@ -215,7 +221,7 @@ struct FairQueue::State {
     auto [user, app] = accounts_of(owner);
     entry->second = {&user, &app, order};
     app.requests.insert({order, id});
-    update(user, app, [](Account& account) { ++account.waiting; });
+    update(user, app, [](Account& account, double) { ++account.waiting; });
   }
 
   Entry take(std::unordered_map<Id, Entry>::iterator entry) {
@@ -228,7 +234,7 @@ struct FairQueue::State {
   // Where an owner stands; one without an account as if it came now.
   Account standing(uint64_t user) const {
     auto found = users.find(user);
-    return standing(found == users.end() ? nullptr : &found->second, by_order.floor);
+    return standing(found == users.end() ? nullptr : &found->second, siblings.floor);
   }
   static Account standing(const Account* account, Work floor) {
     Account result = account ? *account : Account();
@@ -254,14 +260,14 @@ bool FairQueue::remove(Id id) {
   auto entry = state_->entries.find(id);
   if (entry == state_->entries.end()) return false;
   const State::Entry taken = state_->take(entry);
-  state_->update(*taken.user, *taken.app, [](Account& account) { --account.waiting; });
+  state_->update(*taken.user, *taken.app, [](Account& account, double) { --account.waiting; });
   return true;
 }
 
 std::optional<FairQueue::Id> FairQueue::front() const {
-  const auto& users = state_->by_order.ready;
+  const auto& users = state_->siblings.ready;
   if (users.empty()) return std::nullopt;
-  return (*(*users.begin())->by_order.ready.begin())->requests.begin()->second;
+  return (*(*users.begin())->siblings.ready.begin())->requests.begin()->second;
 }
 
 size_t FairQueue::size() const {
@@ -270,7 +276,11 @@ size_t FairQueue::size() const {
 
 void FairQueue::started(const Owner& owner) {
   auto [user, app] = state_->accounts_of(owner);
-  state_->update(user, app, [](Account& account) { ++account.running; });
+  const double micros = state_->cost.micros();
+  state_->update(user, app, [micros](Account& account, double weight) {
+    ++account.running;
+    account.expected += to_work(micros, weight);
+  });
 }
 
 void FairQueue::stopped(const Owner& owner) {
@@ -278,7 +288,10 @@ void FairQueue::stopped(const Owner& owner) {
   App* app = user ? user->find_app(owner.app) : nullptr;
   if (!app || app->running == 0) return;
   state_->cost.add_request();
-  state_->update(*user, *app, [](Account& account) { --account.running; });
+  state_->update(*user, *app, [](Account& account, double) {
+    account.expected -= account.expected / static_cast<Work>(account.running);
+    --account.running;
+  });
 }
 
 void FairQueue::charge(const Owner& owner, double micros) {
@@ -286,23 +299,25 @@ void FairQueue::charge(const Owner& owner, double micros) {
   state_->cost.add_work(micros);
   auto [user, app] = state_->accounts_of(owner);
   auto charge = [&](auto& siblings, auto& account, Work work) {
-    siblings.update(account, state_->activations,
-                    [&](Account& a) { a.work = std::max(a.work, siblings.floor) + work; });
+    siblings.update(account, state_->activations, [&](Account& a) {
+      a.work = std::max(a.work, siblings.floor) + work;
+      a.expected -= std::min(a.expected, work);
+    });
     siblings.raise_floor();
   };
-  charge(user.by_order, app, to_work(micros, 1));
-  charge(state_->by_order, user, to_work(micros, owner.weight));
+  charge(user.siblings, app, to_work(micros, 1));
+  charge(state_->siblings, user, to_work(micros, owner.weight));
   state_->tidy(user, true);
 }
 
 bool FairQueue::before(const Owner& a, const Owner& b) const {
-  if (a.user != b.user) return state_->standing(a.user).order() < state_->standing(b.user).order();
+  if (a.user != b.user) return state_->standing(a.user).by_work() < state_->standing(b.user).by_work();
   User* user = state_->find_user(a.user);
   if (!user || a.app == b.app) return false;
   auto standing = [&](const Owner& owner) {
-    return State::standing(user->find_app(owner.app), user->by_order.floor);
+    return State::standing(user->find_app(owner.app), user->siblings.floor);
   };
-  return standing(a).order() < standing(b).order();
+  return standing(a).by_work() < standing(b).by_work();
 }
 
 double FairQueue::lead(const Owner& a, const Owner& b) const {
@@ -318,14 +333,14 @@ size_t FairQueue::position(Id id) const {
   // First those of its own user, then as many of each other user's as that user has had by then.
   const Work cost = to_work(micros, 1);
   uint64_t own = app.requests.order_of_key(found->second.order);
-  const Work app_work = app.work + static_cast<Work>(own) * cost;
-  for (const App* other : user.by_order.ready) {
-    if (other != &app) own += ahead(*other, cost, app, app_work);
+  const Work app_behind = static_cast<Work>(own) * cost;
+  for (const App* other : user.siblings.ready) {
+    if (other != &app) own += ahead(*other, cost, app, app_behind);
   }
   uint64_t position = own;
-  const Work user_work = user.work + static_cast<Work>(own) * to_work(micros, user.weight);
-  for (const User* other : state_->by_order.ready) {
-    if (other != &user) position += ahead(*other, to_work(micros, other->weight), user, user_work);
+  const Work user_behind = static_cast<Work>(own) * to_work(micros, user.weight);
+  for (const User* other : state_->siblings.ready) {
+    if (other != &user) position += ahead(*other, to_work(micros, other->weight), user, user_behind);
   }
   return position;
 }

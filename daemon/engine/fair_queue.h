@@ -1,9 +1,10 @@
 // The requests of one class that wait, weighted fair by work done.
 //
 // Work     time of the device in microseconds. A user's work counts divided by the user's weight.
-// Account  what a user, or an app inside its user, has had. Next is the user with the least work, of its apps
-//          the one with the least, of that one's requests the one that came first; among equals the account
-//          with the fewest running, then the one that was active first.
+// Account  what a user, or an app inside its user, has had.
+// Next     of the user with the least work the app with the least, of that app the request that came first;
+//          among equals who was active first. What runs counts here as if it had cost what a request costs on
+//          average: one user is not given all slots before its work shows.
 // Active   an account of which something waits or runs.
 // Floor    the least work of the accounts that were active at the last charge; it never falls. Who becomes
 //          active starts there at least: nobody saves up time by being away.

@@ -49,10 +49,12 @@ class Naive {
   using Work = __int128;
   struct Account {
     Work work = 0;
+    Work expected = 0;
     int running = 0;
     uint64_t since = std::numeric_limits<uint64_t>::max();
     int waiting = 0;
-    auto order() const { return std::tie(work, running, since); }
+    std::pair<Work, uint64_t> by_work() const { return {work, since}; }
+    std::pair<Work, uint64_t> by_turn() const { return {work + expected, since}; }
     bool active() const { return waiting + running > 0; }
   };
   struct App : Account {
@@ -87,15 +89,17 @@ class Naive {
   void stopped(const Owner& owner) {
     if (!users_.contains(owner.user) || !users_[owner.user].apps.contains(owner.app)) return;
     if (app_of(owner).running == 0) return;
-    change(owner, 0, -1);
     ++ended_;
+    change(owner, 0, -1);
   }
   void charge(const Owner& owner, double micros) {
     micros_ += micros;
     App& app = app_of(owner);
     User& user = users_[owner.user];
     app.work = std::max(app.work, user.floor) + work(micros, 1);
+    app.expected -= std::min(app.expected, work(micros, 1));
     user.work = std::max(user.work, floor_) + work(micros, owner.weight);
+    user.expected -= std::min(user.expected, work(micros, owner.weight));
     raise(user.floor, user.apps);
     raise(floor_, users_);
   }
@@ -106,15 +110,16 @@ class Naive {
   }
   Account standing(uint64_t key) const { return standing(users_, key, floor_); }
   bool before(const Owner& a, const Owner& b) const {
-    if (a.user != b.user) return standing(a.user).order() < standing(b.user).order();
+    if (a.user != b.user) return standing(a.user).by_work() < standing(b.user).by_work();
     if (!users_.contains(a.user) || a.app == b.app) return false;
     const User& user = users_.at(a.user);
-    return standing(user.apps, a.app, user.floor).order() < standing(user.apps, b.app, user.floor).order();
+    return standing(user.apps, a.app, user.floor).by_work() <
+           standing(user.apps, b.app, user.floor).by_work();
   }
   // Serves everyone until it is this one's turn.
   size_t position(uint64_t id) const {
     Naive copy = *this;
-    const double cost = std::max(1.0, micros_ / std::max(1, ended_));
+    const double cost = mean_cost();
     for (size_t position = 0;; ++position) {
       const uint64_t first = *copy.front();
       if (first == id) return position;
@@ -127,6 +132,7 @@ class Naive {
   const std::map<uint64_t, Owner>& owners() const { return owners_; }
 
  private:
+  double mean_cost() const { return std::max(1.0, micros_ / std::max(1, ended_)); }
   App& app_of(const Owner& owner) {
     auto [user, new_user] = users_.try_emplace(owner.user);
     if (new_user) user->second.work = floor_;
@@ -137,8 +143,11 @@ class Naive {
   void change(const Owner& owner, int waiting, int running) {
     App& app = app_of(owner);
     User& user = users_[owner.user];
-    for (auto [account, floor] : {std::pair<Account*, Work>{&app, user.floor}, {&user, floor_}}) {
+    for (auto [account, floor, weight] :
+         {std::tuple<Account*, Work, double>{&app, user.floor, 1}, {&user, floor_, owner.weight}}) {
       const bool was = account->active();
+      if (running > 0) account->expected += work(mean_cost(), weight);
+      if (running < 0) account->expected -= account->expected / account->running;
       account->waiting += waiting;
       account->running += running;
       if (was || !account->active()) continue;
@@ -159,7 +168,7 @@ class Naive {
   static auto least(Map& accounts) -> decltype(&accounts.begin()->second) {
     decltype(&accounts.begin()->second) first = nullptr;
     for (auto& [key, account] : accounts) {
-      if (account.waiting > 0 && (!first || account.order() < first->order())) first = &account;
+      if (account.waiting > 0 && (!first || account.by_turn() < first->by_turn())) first = &account;
     }
     return first;
   }
@@ -232,7 +241,35 @@ TEST_CASE("the user who did the least work is next, then its app that did the le
   CHECK(take(queue) == 3);
 }
 
-TEST_CASE("among equals who has the fewest running is next") {
+TEST_CASE("what runs counts as if it cost what requests cost on average, until it has") {
+  FairQueue queue;
+  const Owner a{1, "a"}, b{2, "a"};
+  queue.started(a);
+  queue.charge(a, 1000);
+  queue.stopped(a);  // so a request costs 1,000
+  queue.push(1, a);
+  queue.push(2, b);
+  CHECK(queue.lead(a, b) == 0);
+  queue.started(b);
+  CHECK(queue.front() == 1U);
+  queue.charge(b, 700);
+  queue.charge(a, 900);
+  CHECK(queue.front() == 1U);
+  CHECK(queue.lead(a, b) == 200);
+  queue.charge(a, 101);
+  CHECK(queue.front() == 2U);
+  queue.charge(b, 400);  // more than was expected
+  CHECK(queue.front() == 1U);
+  queue.stopped(b);
+  CHECK(queue.front() == 1U);
+  queue.started(b);
+  queue.started(a);
+  CHECK(queue.front() == 1U);
+  queue.stopped(b);  // without a slice: what was expected of it is no work
+  CHECK(queue.front() == 2U);
+}
+
+TEST_CASE("before anything has run, who has the fewest running is next") {
   FairQueue queue;
   for (FairQueue::Id id : {1, 2, 3}) queue.push(id, {1, "a"});
   for (FairQueue::Id id : {4, 5}) queue.push(id, {2, "a"});
@@ -396,9 +433,9 @@ TEST_CASE("before orders by user, then by app; nobody is before itself") {
   CHECK(queue.lead(a, b) == 0);
   CHECK(queue.lead(a, c) == 1);
   CHECK(queue.lead(c, a) == -1);
-  const Owner unknown{3, "x"};  // would start where c is, with nothing running
-  CHECK(queue.before(unknown, c));
-  CHECK_FALSE(queue.before(c, unknown));
+  const Owner unknown{3, "x"};  // would start where c is, after it
+  CHECK(queue.before(c, unknown));
+  CHECK_FALSE(queue.before(unknown, c));
   CHECK_FALSE(queue.before(unknown, unknown));
   CHECK_FALSE(queue.before(unknown, Owner{3, "y"}));
 }
