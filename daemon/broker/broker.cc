@@ -93,6 +93,7 @@ protocol::ServerHello Broker::server_hello() const {
   hello.limits.tools = protocol::kMaxTools;
   hello.limits.tools_bytes = protocol::kMaxToolsBytes;
   hello.limits.json_nesting = protocol::kMaxJsonNesting;
+  hello.limits.chat_parts = protocol::kMaxChatParts;
   return hello;
 }
 

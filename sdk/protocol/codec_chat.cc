@@ -26,15 +26,20 @@ Result<void> read(wire::ContentPart::Reader from, ContentPart& to) {
   return Error{FACET_UNSUPPORTED, "content of an unknown kind, " + std::to_string(from.which())};
 }
 
-Result<void> read(wire::Message::Reader from, Message& to) {
+constexpr char kChatParts[] = "content parts and tool calls in a chat";
+
+// `parts`: content parts and tool calls of the chat so far.
+Result<void> read(wire::Message::Reader from, size_t& parts, Message& to) {
   FACET_CHECK(read_enum(from.getRole(), Role::kTool, "a role", to.role));
   auto content = from.getContent();
   FACET_CHECK(check_count(content.size(), kMaxContentParts, "content parts in a message"));
+  FACET_CHECK(check_count(parts += content.size(), kMaxChatParts, kChatParts));
   to.content.resize(content.size());
   for (unsigned i = 0; i < content.size(); ++i) FACET_CHECK(read(content[i], to.content[i]));
   FACET_CHECK(read_text(from.getThought(), kMaxMessageBytes, "a message's thought", to.thought));
   auto calls = from.getToolCalls();
   FACET_CHECK(check_count(calls.size(), kMaxToolCalls, "tool calls in a message"));
+  FACET_CHECK(check_count(parts += calls.size(), kMaxChatParts, kChatParts));
   to.tool_calls.resize(calls.size());
   for (unsigned i = 0; i < calls.size(); ++i) FACET_CHECK(read(calls[i], to.tool_calls[i]));
   FACET_CHECK(read_text(from.getToolCallId(), kMaxNameBytes, "a tool call's id", to.tool_call_id));
@@ -63,6 +68,12 @@ Result<void> write(const Message& from, wire::Message::Builder to) {
   if (!from.tool_call_id.empty()) to.setToolCallId(call_id);
   if (!from.tool_name.empty()) to.setToolName(tool_name);
   return {};
+}
+
+Result<void> check_parts(const std::vector<Message>& messages) {
+  size_t parts = 0;
+  for (const auto& message : messages) parts += message.content.size() + message.tool_calls.size();
+  return check_count(parts, kMaxChatParts, kChatParts);
 }
 
 Result<void> check_tools_bytes(const std::vector<std::string>& tools) {
@@ -103,7 +114,8 @@ Result<void> read(wire::Chat::Reader from, Chat& to) {
   auto messages = from.getMessages();
   FACET_CHECK(check_count(messages.size(), kMaxChatMessages, "messages in a chat"));
   to.messages.resize(messages.size());
-  for (unsigned i = 0; i < messages.size(); ++i) FACET_CHECK(read(messages[i], to.messages[i]));
+  size_t parts = 0;
+  for (unsigned i = 0; i < messages.size(); ++i) FACET_CHECK(read(messages[i], parts, to.messages[i]));
   auto tools = from.getTools();
   FACET_CHECK(check_count(tools.size(), kMaxTools, "tools"));
   to.tools.resize(tools.size());
@@ -118,6 +130,7 @@ Result<void> read(wire::Chat::Reader from, Chat& to) {
 Result<void> write(const Chat& from, wire::Chat::Builder to) {
   FACET_CHECK(check_count(from.messages.size(), kMaxChatMessages, "messages in a chat"));
   FACET_CHECK(check_count(from.tools.size(), kMaxTools, "tools"));
+  FACET_CHECK(check_parts(from.messages));
   FACET_CHECK(check_tools_bytes(from.tools));
   auto messages = to.initMessages(from.messages.size());
   for (unsigned i = 0; i < messages.size(); ++i) FACET_CHECK(write(from.messages[i], messages[i]));

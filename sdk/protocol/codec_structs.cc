@@ -226,6 +226,7 @@ Result<void> read(wire::ServerHello::Reader from, ServerHello& to) {
   to.limits.tools = limits.getTools();
   to.limits.tools_bytes = limits.getToolsBytes();
   to.limits.json_nesting = limits.getJsonNesting();
+  to.limits.chat_parts = limits.getChatParts();
   return {};
 }
 
@@ -253,6 +254,7 @@ Result<void> write(const ServerHello& from, wire::ServerHello::Builder to) {
   limits.setTools(from.limits.tools);
   limits.setToolsBytes(from.limits.tools_bytes);
   limits.setJsonNesting(from.limits.json_nesting);
+  limits.setChatParts(from.limits.chat_parts);
   return {};
 }
 

@@ -93,6 +93,7 @@ struct Limits {
   tools @10 :UInt32;
   toolsBytes @11 :UInt32;     # of all declarations
   jsonNesting @12 :UInt32;    # objects and arrays inside each other, in declarations and arguments
+  chatParts @13 :UInt32;      # content parts and tool calls of all messages together
 }
 
 struct ListModels {

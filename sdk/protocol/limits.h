@@ -27,8 +27,10 @@ constexpr size_t kMaxLogprobs = 64;
 
 // A chat. The texts of its messages are bounded by the message alone.
 constexpr size_t kMaxChatMessages = 4096;
-constexpr size_t kMaxContentParts = 256;           // of a message
-constexpr size_t kMaxToolCalls = 128;              // of a message, or of an event of an answer
+constexpr size_t kMaxContentParts = 256;  // of a message
+constexpr size_t kMaxToolCalls = 128;     // of a message, or of an event of an answer
+// Content parts and tool calls of all messages: a part may take 30 times as much memory as bytes on the wire.
+constexpr size_t kMaxChatParts = 16384;
 constexpr size_t kMaxArgumentsBytes = 1536 << 10;  // of one call; the text of a malformed one
 constexpr size_t kMaxTools = 256;
 constexpr size_t kMaxToolsBytes = 1 << 20;  // of all declarations

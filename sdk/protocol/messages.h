@@ -141,6 +141,7 @@ struct Limits {
   uint32_t tools = 0;
   uint32_t tools_bytes = 0;
   uint32_t json_nesting = 0;
+  uint32_t chat_parts = 0;
 
   bool operator==(const Limits&) const = default;
 };

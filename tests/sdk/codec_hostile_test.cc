@@ -177,6 +177,19 @@ TEST_CASE("hostile bytes: a list of elements without size costs nothing") {
   CHECK_FALSE(decode_server(frame_of(words)).ok());
 }
 
+TEST_CASE("hostile bytes: the parts of all messages are bounded together") {
+  // Each message has as many parts as a message may have.
+  const Bytes bytes = built<wire::ClientMessage>([](wire::ClientMessage::Builder root) {
+    auto messages =
+        root.initGenerate().initPrompt().initChat().initMessages(kMaxChatParts / kMaxContentParts + 1);
+    for (auto message : messages) message.initContent(kMaxContentParts);
+  });
+  auto message = decode_client(bytes);
+  REQUIRE_FALSE(message.ok());
+  CHECK(message.error().code == FACET_TOO_LARGE);
+  CHECK(message.error().message.find("in a chat") != std::string::npos);
+}
+
 TEST_CASE("hostile bytes: pointers that lead in circles or far away") {
   // The root points to itself.
   try_both(frame_of({struct_pointer(-1, 0, 1)}));

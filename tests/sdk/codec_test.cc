@@ -110,7 +110,7 @@ TEST_CASE("codec: a chat comes through whole") {
 TEST_CASE("codec: limits and features come through whole") {
   ServerHello sent;
   sent.features = {kFeatureChat};
-  sent.limits = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};
+  sent.limits = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
   const ServerHello got = through_server(sent);
   CHECK(got.features == sent.features);
   CHECK(got.limits == sent.limits);
@@ -197,6 +197,17 @@ TEST_CASE("codec: a chat over a bound is not encoded, at it it is") {
   CHECK(changed([](Chat&) {}) == FACET_OK);
   CHECK(changed([](Chat& c) { c.messages.emplace_back(); }) == FACET_TOO_LARGE);
   CHECK(changed([](Chat& c) { c.messages[0].content.emplace_back(); }) == FACET_TOO_LARGE);
+  auto fill = [](Chat& c) {
+    for (size_t i = 2; i < 2 + kMaxChatParts / kMaxContentParts - 2; ++i) {
+      c.messages[i].content.resize(kMaxContentParts);
+    }
+    c.messages[100].content.resize(kMaxContentParts - kMaxToolCalls - 1);  // and those of messages 0 and 1
+  };
+  CHECK(changed([&](Chat& c) { fill(c); }) == FACET_OK);
+  CHECK(changed([&](Chat& c) {
+          fill(c);
+          c.messages[1].content.emplace_back();
+        }) == FACET_TOO_LARGE);
   CHECK(changed([](Chat& c) { c.messages[0].tool_calls.emplace_back(); }) == FACET_TOO_LARGE);
   CHECK(changed([](Chat& c) { c.messages[1].tool_calls[0].arguments += " "; }) == FACET_TOO_LARGE);
   CHECK(changed([](Chat& c) { c.messages[1].tool_calls[0].id += "x"; }) == FACET_TOO_LARGE);

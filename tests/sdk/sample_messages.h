@@ -77,7 +77,7 @@ inline std::vector<ServerMessage> server_samples() {
   ServerHello hello;
   hello.server = "facetd 0.1.0";
   hello.features = {"a", "b"};
-  hello.limits = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};
+  hello.limits = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
   Model model{"m", ModelState::kLoaded, 1ull << 40, "gemma3", 8192, 262144, "onednn", "x86-64 avx2", "why"};
   Model other;
   other.name = "other";

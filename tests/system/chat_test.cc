@@ -58,9 +58,9 @@ protocol::Bytes request_with_messages(unsigned count) {
 TEST_CASE("system: facet chat holds a conversation with a model") {
   Daemon daemon(serving_e2b());
   InputFile input("Hello\nAnd again\n");
-  const auto end = test::run(daemon.socket(),
-                             {"chat", "--json", "-n", "4", "--temperature", "0", "--system", "Be terse."},
-                             input.path());
+  const auto end =
+      test::run(daemon.socket(), {"chat", "--json", "-n", "4", "--temperature", "0", "--system", "Be terse."},
+                input.path());
   CAPTURE(end.error);
   CHECK(end.code == 0);
   std::vector<nlohmann::json> finishes;
@@ -87,6 +87,7 @@ TEST_CASE("system: the hello says that the daemon chats, and how much it takes")
   CHECK(hello.limits.tools == protocol::kMaxTools);
   CHECK(hello.limits.tools_bytes == protocol::kMaxToolsBytes);
   CHECK(hello.limits.json_nesting == protocol::kMaxJsonNesting);
+  CHECK(hello.limits.chat_parts == protocol::kMaxChatParts);
 }
 
 TEST_CASE("system: a chat that cannot be fails alone, and one that breaks the protocol ends its connection") {
