@@ -26,18 +26,20 @@ struct Chunk {
   typename W::F m[8][2];
 };
 
-// rows[r] + offset is where output r's first block of the chunk begins.
+// Where the blocks of a chunk lie: those of output r begin at first + r * stride.
 struct ChunkRows {
-  const uint8_t* const* rows;
-  size_t offset;
+  const uint8_t* first;
+  size_t stride;
   uint32_t blocks;
+
+  const uint8_t* row(uint32_t r) const { return first + r * stride; }
 };
 
 // The low halves of 16 bytes are groups 0..3 of a block, the high ones 4..7.
 template <typename W>
 inline void nibbles(const ChunkRows& at, size_t offset, typename W::I* groups) {
   typename W::I raw[4];
-  W::load_dwords(at.rows, at.offset + offset, raw);
+  W::load_dwords(at.first, at.stride, offset, raw);
   const auto low = W::set(0x0f0f0f0fu);
   for (int k = 0; k < 4; ++k) {
     groups[k] = W::bit_and(raw[k], low);
@@ -50,7 +52,7 @@ template <typename W, typename Block>
 inline void half_fields(const ChunkRows& at, size_t field, typename W::F (*out)[2]) {
   uint16_t bits[8][W::kOutputs];
   for (uint32_t r = 0; r < W::kOutputs; ++r) {
-    const uint8_t* p = at.rows[r] + at.offset + field;
+    const uint8_t* p = at.row(r) + field;
     for (uint32_t b = 0; b < at.blocks; ++b) std::memcpy(&bits[b][r], p + b * sizeof(Block), 2);
   }
   for (uint32_t b = 0; b < at.blocks; ++b) out[b][0] = W::halves(bits[b]);
@@ -60,7 +62,7 @@ inline void half_fields(const ChunkRows& at, size_t field, typename W::F (*out)[
 template <typename W>
 inline void add_fifth_bits(const ChunkRows& at, size_t offset, typename W::I* groups) {
   uint32_t words[W::kOutputs];
-  for (uint32_t r = 0; r < W::kOutputs; ++r) std::memcpy(&words[r], at.rows[r] + at.offset + offset, 4);
+  for (uint32_t r = 0; r < W::kOutputs; ++r) std::memcpy(&words[r], at.row(r) + offset, 4);
   const auto bits = W::load(static_cast<const void*>(words));
   for (int g = 0; g < 8; ++g) {
     auto four = W::bit_and(W::right(bits, 4 * g), W::set(0xfu));
@@ -154,7 +156,7 @@ struct Format<W, facet_block_q8_0> {
     for (uint32_t b = 0; b < at.blocks; ++b) {
       for (size_t h = 0; h < 2; ++h) {
         typename W::I raw[4];
-        W::load_dwords(at.rows, at.offset + b * sizeof(Block) + offsetof(Block, qs) + 16 * h, raw);
+        W::load_dwords(at.first, at.stride, b * sizeof(Block) + offsetof(Block, qs) + 16 * h, raw);
         for (size_t k = 0; k < 4; ++k) chunk.q[b][4 * h + k] = W::byte(raw[k]);
       }
     }
@@ -193,7 +195,7 @@ struct Format<W, facet_block_iq4_xs> {
     float scales[8][W::kOutputs];
     for (uint32_t r = 0; r < W::kOutputs; ++r) {
       Block block;
-      std::memcpy(&block, at.rows[r] + at.offset, offsetof(Block, qs));
+      std::memcpy(&block, at.row(r), offsetof(Block, qs));
       const float d = facet_f16_to_f32(block.d);
       for (int g = 0; g < 8; ++g) scales[g][r] = d * static_cast<float>(facet_iq4_xs_scale(&block, g));
     }
@@ -209,7 +211,7 @@ struct Format<W, facet_block_iq4_xs> {
 template <typename W>
 inline void q4_k_scales(const ChunkRows& at, Chunk<W>& chunk) {
   typename W::I head[4];
-  W::load_dwords(at.rows, at.offset, head);
+  W::load_dwords(at.first, at.stride, 0, head);
   const auto d = W::halves(head[0]);
   const auto minus_dmin = W::mul(W::set(-1.0f), W::halves(W::template right<16>(head[0])));
   const auto six = W::set(0x3f3f3f3fu), four = W::set(0x0f0f0f0fu), two = W::set(0x30303030u);
@@ -231,7 +233,7 @@ inline void nibbles_of_two(const ChunkRows& at, size_t offset, typename W::I* fi
   const auto low = W::set(0x0f0f0f0fu);
   for (size_t h = 0; h < 2; ++h) {
     typename W::I raw[4];
-    W::load_dwords(at.rows, at.offset + offset + 16 * h, raw);
+    W::load_dwords(at.first, at.stride, offset + 16 * h, raw);
     for (size_t k = 0; k < 4; ++k) {
       first[4 * h + k] = W::bit_and(raw[k], low);
       second[4 * h + k] = W::bit_and(W::template right<4>(raw[k]), low);
@@ -267,8 +269,8 @@ struct Format<W, facet_block_q5_k> {
       nibbles_of_two<W>(at, offsetof(Block, qs) + 32 * p, chunk.q[2 * p], chunk.q[2 * p + 1]);
     }
     typename W::I high[8];
-    W::load_dwords(at.rows, at.offset + offsetof(Block, qh), high);
-    W::load_dwords(at.rows, at.offset + offsetof(Block, qh) + 16, high + 4);
+    W::load_dwords(at.first, at.stride, offsetof(Block, qh), high);
+    W::load_dwords(at.first, at.stride, offsetof(Block, qh) + 16, high + 4);
     for (int b = 0; b < 8; ++b) {
       for (int g = 0; g < 8; ++g) {
         auto bit = W::bit_and(W::right(high[g], b), W::set(0x01010101u));
@@ -291,8 +293,8 @@ struct Format<W, facet_block_q6_k> {
       nibbles_of_two<W>(at, offsetof(Block, ql) + 64 * h, q[0], q[2]);
       nibbles_of_two<W>(at, offsetof(Block, ql) + 64 * h + 32, q[1], q[3]);
       typename W::I high[8];
-      W::load_dwords(at.rows, at.offset + offsetof(Block, qh) + 32 * h, high);
-      W::load_dwords(at.rows, at.offset + offsetof(Block, qh) + 32 * h + 16, high + 4);
+      W::load_dwords(at.first, at.stride, offsetof(Block, qh) + 32 * h, high);
+      W::load_dwords(at.first, at.stride, offsetof(Block, qh) + 32 * h + 16, high + 4);
       const auto two = W::set(0x30303030u);
       for (int g = 0; g < 8; ++g) {
         q[0][g] = W::bit_or(q[0][g], W::bit_and(W::template left<4>(high[g]), two));
@@ -306,7 +308,7 @@ struct Format<W, facet_block_q6_k> {
     typename W::F d[1][2];
     half_fields<W, Block>(one, offsetof(Block, d), d);
     typename W::I scales[4];
-    W::load_dwords(at.rows, at.offset + offsetof(Block, scales), scales);
+    W::load_dwords(at.first, at.stride, offsetof(Block, scales), scales);
     for (int g = 0; g < 4; ++g) {
       auto scale = [&](typename W::I top) {
         return W::mul(d[0][0], W::to_float(W::template right_signed<24>(top)));
@@ -325,8 +327,8 @@ inline void two_bits(const ChunkRows& at, size_t offset, Chunk<W>& chunk) {
   const auto two = W::set(0x03030303u);
   for (size_t h = 0; h < 2; ++h) {
     typename W::I raw[8];
-    W::load_dwords(at.rows, at.offset + offset + 32 * h, raw);
-    W::load_dwords(at.rows, at.offset + offset + 32 * h + 16, raw + 4);
+    W::load_dwords(at.first, at.stride, offset + 32 * h, raw);
+    W::load_dwords(at.first, at.stride, offset + 32 * h + 16, raw + 4);
     for (size_t g = 0; g < 8; ++g) {
       chunk.q[4 * h][g] = W::bit_and(raw[g], two);
       chunk.q[4 * h + 1][g] = W::bit_and(W::template right<2>(raw[g]), two);
@@ -352,7 +354,7 @@ struct Format<W, facet_block_q2_k> {
     half_fields<W, Block>(one, offsetof(Block, dmin), dmin);
     const auto minus_dmin = W::mul(W::set(-1.0f), dmin[0][0]);
     typename W::I both[4];
-    W::load_dwords(at.rows, at.offset + offsetof(Block, scales), both);
+    W::load_dwords(at.first, at.stride, offsetof(Block, scales), both);
     const auto four = W::set(0x0f0f0f0fu);
     for (int g = 0; g < 16; ++g) {
       auto scales = W::bit_and(both[g / 4], four), mins = W::bit_and(W::template right<4>(both[g / 4]), four);
@@ -372,8 +374,8 @@ struct Format<W, facet_block_q3_k> {
   static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
     two_bits<W>(at, offsetof(Block, qs), chunk);
     typename W::I high[8];
-    W::load_dwords(at.rows, at.offset + offsetof(Block, hmask), high);
-    W::load_dwords(at.rows, at.offset + offsetof(Block, hmask) + 16, high + 4);
+    W::load_dwords(at.first, at.stride, offsetof(Block, hmask), high);
+    W::load_dwords(at.first, at.stride, offsetof(Block, hmask) + 16, high + 4);
     for (int b = 0; b < 8; ++b) {
       for (int g = 0; g < 8; ++g) {
         auto bit = W::bit_and(W::right(high[g], b), W::set(0x01010101u));
@@ -383,7 +385,7 @@ struct Format<W, facet_block_q3_k> {
     float scales[16][W::kOutputs];
     for (uint32_t r = 0; r < W::kOutputs; ++r) {
       Block block;
-      std::memcpy(&block, at.rows[r] + at.offset, sizeof block);
+      std::memcpy(&block, at.row(r), sizeof block);
       const float d = facet_f16_to_f32(block.d);
       for (int g = 0; g < 16; ++g) scales[g][r] = d * static_cast<float>(facet_q3_k_scale(block.scales, g));
     }

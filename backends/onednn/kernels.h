@@ -69,7 +69,7 @@ struct ActRow {
 };
 
 constexpr uint32_t kMaxTileRows = 256;
-constexpr uint32_t kMostOutputs = 16;  // that a set computes side by side
+constexpr uint32_t kMostOutputs = 32;  // that a set computes side by side
 
 struct MatmulTile {
   uint32_t type, width;    // of the weight

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "backends/onednn/kernels.h"
+
 namespace facet::cpu {
 namespace {
 
@@ -15,7 +17,7 @@ struct Avx2Wide {
   using I = __m256i;
   using F = __m256;
   static constexpr uint32_t kOutputs = 8;
-  static constexpr int kRows = 4;
+  static constexpr int kRows = 4, kWides = 1;
   static constexpr int kByteZero = 0;
 
   static I load(const void* p) { return _mm256_loadu_si256(static_cast<const I*>(p)); }
@@ -37,10 +39,11 @@ struct Avx2Wide {
   static I right(I a, int n) { return _mm256_srl_epi32(a, _mm_cvtsi32_si128(n)); }
   static I multiply(I a, I b) { return _mm256_mullo_epi32(a, b); }
 
-  static void load_dwords(const uint8_t* const* p, size_t offset, I* out) {
+  FACET_CPU_INLINE static void load_dwords(const uint8_t* first, size_t stride, size_t offset, I* out) {
+    const uint8_t* p = first + offset;
     I z[4];
-    for (int i = 0; i < 4; ++i) {
-      auto part = [&](int r) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p[r] + offset)); };
+    for (size_t i = 0; i < 4; ++i) {
+      auto part = [&](size_t r) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + r * stride)); };
       z[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(part(i)), part(i + 4), 1);
     }
     I low01 = _mm256_unpacklo_epi32(z[0], z[1]), high01 = _mm256_unpackhi_epi32(z[0], z[1]);
@@ -63,12 +66,12 @@ struct Avx2Wide {
     return _mm256_set1_epi32(value);
   }
   // Pairs of products stay below 2^15: 2 * 63 * 127, and 2 * 128 * 127 in dot_byte().
-  static I dot(I sums, I w, const int8_t* x) {
-    I pairs = _mm256_maddubs_epi16(w, four(x));
+  static I dot(I sums, I w, I x) {
+    I pairs = _mm256_maddubs_epi16(w, x);
     return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   }
-  static I dot_byte(I sums, I w, const int8_t* x) {
-    I pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(four(x), w));
+  static I dot_byte(I sums, I w, I x) {
+    I pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
     return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   }
 

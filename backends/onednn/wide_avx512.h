@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "backends/onednn/kernels.h"
+
 namespace facet::cpu {
 namespace {
 
@@ -16,7 +18,8 @@ struct Avx512Wide {
   using I = __m512i;
   using F = __m512;
   static constexpr uint32_t kOutputs = 16;
-  static constexpr int kRows = 8;        // of activations that are multiplied at a time
+  // Rows of activations and wides of outputs that are multiplied at a time.
+  static constexpr int kRows = 6, kWides = 2;
   static constexpr int kByteZero = 128;  // see byte()
 
   static I load(const void* p) { return _mm512_loadu_si512(p); }
@@ -38,11 +41,12 @@ struct Avx512Wide {
   static I right(I a, int n) { return _mm512_srl_epi32(a, _mm_cvtsi32_si128(n)); }
   static I multiply(I a, I b) { return _mm512_mullo_epi32(a, b); }
 
-  // Dword k of 16 bytes at p[r] + offset, of all outputs r, for k in 0..3.
-  static void load_dwords(const uint8_t* const* p, size_t offset, I* out) {
+  // Dword k of the 16 bytes at first + r * stride + offset, of all outputs r, for k in 0..3.
+  FACET_CPU_INLINE static void load_dwords(const uint8_t* first, size_t stride, size_t offset, I* out) {
+    const uint8_t* p = first + offset;
     I z[4];
-    for (int i = 0; i < 4; ++i) {
-      auto part = [&](int r) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p[r] + offset)); };
+    for (size_t i = 0; i < 4; ++i) {
+      auto part = [&](size_t r) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + r * stride)); };
       I a = _mm512_castsi128_si512(part(i));
       a = _mm512_inserti32x4(a, part(i + 4), 1);
       a = _mm512_inserti32x4(a, part(i + 8), 2);
@@ -64,13 +68,15 @@ struct Avx512Wide {
   // Signed bytes as dot_byte() reads them: with kByteZero added.
   static I byte(I a) { return _mm512_xor_si512(a, set(0x80808080u)); }
 
-  // sums + w[0..3] * x[0..3] per output: w from 0 to 63 in dot(), of byte() in dot_byte(); x four int8.
-  static I dot(I sums, I w, const int8_t* x) {
-    int four;
-    std::memcpy(&four, x, sizeof four);
-    return _mm512_dpbusd_epi32(sums, w, _mm512_set1_epi32(four));
+  // Four int8 for all outputs.
+  static I four(const int8_t* x) {
+    int value;
+    std::memcpy(&value, x, sizeof value);
+    return _mm512_set1_epi32(value);
   }
-  static I dot_byte(I sums, I w, const int8_t* x) { return dot(sums, w, x); }
+  // sums + w[0..3] * x[0..3] per output: w from 0 to 63 in dot(), of byte() in dot_byte(); x of four().
+  static I dot(I sums, I w, I x) { return _mm512_dpbusd_epi32(sums, w, x); }
+  static I dot_byte(I sums, I w, I x) { return dot(sums, w, x); }
 
   static F set(float x) { return _mm512_set1_ps(x); }
   static F load(const float* p) { return _mm512_loadu_ps(p); }

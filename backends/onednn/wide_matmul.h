@@ -56,34 +56,39 @@ inline typename W::I start(int32_t minus_sum) {
   }
 }
 
-// lanes [R, outputs] of R rows, brought forward by the chunk's blocks.
-template <typename W, typename Format, int R>
-inline void multiply_chunk(const Chunk<W>& chunk, uint32_t blocks, const ChunkActs& acts, float* lanes) {
-  typename W::F sum[R];
-  FACET_CPU_UNROLL for (int r = 0; r < R; ++r) sum[r] = W::load(lanes + r * W::kOutputs);
+// sums [R, T * outputs of a wide] of R rows and T wides, brought forward by the chunk's blocks.
+template <typename W, typename Format, int R, int T>
+inline void multiply_chunk(const Chunk<W>* chunk, uint32_t blocks, const ChunkActs& acts, float* sums) {
+  typename W::F sum[R][T];
+  FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
+    FACET_CPU_UNROLL for (int t = 0; t < T; ++t) sum[r][t] = W::load(sums + (r * T + t) * int{W::kOutputs});
+  }
   constexpr int kParts = Format::kHalves ? 2 : 1;
   for (uint32_t b = 0; b < blocks; ++b) {
     FACET_CPU_UNROLL for (int part = 0; part < kParts; ++part) {
-      typename W::I dots[R];
+      typename W::I dots[R][T];
       FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
-        dots[r] =
+        const auto from =
             start<W, Format>(Format::kHalves ? acts.template field<int32_t>(acts.half_sums, r, 2 * b + part)
                                              : acts.template field<int32_t>(acts.sums, r, b));
+        FACET_CPU_UNROLL for (int t = 0; t < T; ++t) dots[r][t] = from;
       }
       FACET_CPU_UNROLL for (int g = 8 / kParts * part; g < 8 / kParts * (part + 1); ++g) {
-        const typename W::I w = chunk.q[b][g];
         FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
-          const int8_t* x = acts.q(r, b) + 4 * g;
-          dots[r] = Format::kBytes ? W::dot_byte(dots[r], w, x) : W::dot(dots[r], w, x);
+          const typename W::I x = W::four(acts.q(r, b) + 4 * g);
+          FACET_CPU_UNROLL for (int t = 0; t < T; ++t) {
+            const typename W::I w = chunk[t].q[b][g];
+            dots[r][t] = Format::kBytes ? W::dot_byte(dots[r][t], w, x) : W::dot(dots[r][t], w, x);
+          }
         }
       }
-      const typename W::F d = chunk.d[b][part];
       FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
-        const float dx = acts.template field<float>(acts.scales, r, b);
-        sum[r] = W::fma(W::mul(d, W::set(dx)), W::to_float(dots[r]), sum[r]);
+        const typename W::F dx = W::set(acts.template field<float>(acts.scales, r, b));
+        FACET_CPU_UNROLL for (int t = 0; t < T; ++t) {
+          sum[r][t] = W::fma(W::mul(chunk[t].d[b][part], dx), W::to_float(dots[r][t]), sum[r][t]);
+        }
       }
       if constexpr (Format::kMins) {
-        const typename W::F m = chunk.m[b][part];
         FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
           float s;
           if constexpr (Format::kHalves) {
@@ -92,12 +97,16 @@ inline void multiply_chunk(const Chunk<W>& chunk, uint32_t blocks, const ChunkAc
           } else {
             s = acts.template field<float>(acts.scaled_sums, r, b);
           }
-          sum[r] = W::fma(m, W::set(s), sum[r]);
+          FACET_CPU_UNROLL for (int t = 0; t < T; ++t) {
+            sum[r][t] = W::fma(chunk[t].m[b][part], W::set(s), sum[r][t]);
+          }
         }
       }
     }
   }
-  FACET_CPU_UNROLL for (int r = 0; r < R; ++r) W::store(lanes + r * W::kOutputs, sum[r]);
+  FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
+    FACET_CPU_UNROLL for (int t = 0; t < T; ++t) W::store(sums + (r * T + t) * int{W::kOutputs}, sum[r][t]);
+  }
 }
 
 // Asks for weights before they are read: rows lie too far apart for the CPU to guess the next ones. Where a
@@ -139,46 +148,69 @@ class Ahead {
   uint32_t steps_, now_ = 0;
 };
 
-template <typename W, typename Block>
-void matmul_wide(const MatmulTile& tile) {
+// T wides of outputs from `first` on, of which `count` are stored.
+template <typename W, typename Block, int T>
+inline void multiply_wides(const MatmulTile& tile, const ActRow& row, uint32_t first, uint32_t count,
+                           size_t stride, Ahead& ahead) {
   using F = Format<W, Block>;
-  const ActRow row(ActKind::kBlocks, tile.width);
-  auto* lanes = reinterpret_cast<float*>(tile.scratch);  // [rows, outputs of a wide]
+  auto* sums = reinterpret_cast<float*>(tile.scratch);  // [rows, T * outputs of a wide]
   const uint32_t blocks = tile.width / kBlock;
-  Ahead ahead(tile, W::kOutputs, (blocks + 7) / 8, 8 / F::kBlocks * sizeof(Block));
-  for (uint32_t first = 0; first < tile.outputs; first += W::kOutputs) {
-    const uint32_t count = tile.outputs - first < W::kOutputs ? tile.outputs - first : W::kOutputs;
-    const uint8_t* rows[W::kOutputs];  // those past the end repeat the last one
-    for (uint32_t c = 0; c < W::kOutputs; ++c) {
-      rows[c] = tile.weights + (first + (c < count ? c : count - 1)) * tile.weight_stride;
+  std::memset(sums, 0, size_t{tile.rows} * T * W::kOutputs * sizeof(float));
+  for (uint32_t block = 0; block < blocks; block += 8) {
+    const uint32_t n = blocks - block < 8 ? blocks - block : 8;
+    Chunk<W> chunk[T];
+    const uint8_t* weights = tile.weights + first * tile.weight_stride + block / F::kBlocks * sizeof(Block);
+    ahead.advance();
+    for (uint32_t t = 0; t < T; ++t) {
+      F::unpack({weights + t * W::kOutputs * stride, stride, n}, chunk[t]);
     }
-    std::memset(lanes, 0, size_t{tile.rows} * W::kOutputs * sizeof(float));
-    for (uint32_t block = 0; block < blocks; block += 8) {
-      const uint32_t n = blocks - block < 8 ? blocks - block : 8;
-      ahead.advance();
-      Chunk<W> chunk;
-      F::unpack({rows, block / F::kBlocks * sizeof(Block), n}, chunk);
-      uint32_t r = 0;
-      auto advance = [&](auto many) {
-        constexpr int R = decltype(many)::value;
-        multiply_chunk<W, F, R>(chunk, n, ChunkActs(tile, row, r, block), lanes + r * W::kOutputs);
-        r += R;
-      };
-      while (r + W::kRows <= tile.rows) advance(std::integral_constant<int, W::kRows>());
-      if (W::kRows > 4 && r + 4 <= tile.rows) advance(std::integral_constant<int, 4>());
-      if (r + 2 <= tile.rows) advance(std::integral_constant<int, 2>());
-      if (r < tile.rows) advance(std::integral_constant<int, 1>());
-    }
-    for (uint32_t r = 0; r < tile.rows; ++r) {
-      float* out = tile.out + r * tile.out_stride + first;
-      const typename W::F sum = W::load(lanes + r * W::kOutputs);
-      if (count == W::kOutputs) {
-        W::store(out, sum);
+    uint32_t r = 0;
+    auto advance = [&](auto many) {
+      constexpr int R = decltype(many)::value;
+      multiply_chunk<W, F, R, T>(chunk, n, ChunkActs(tile, row, r, block), sums + r * T * W::kOutputs);
+      r += R;
+    };
+    while (r + W::kRows <= tile.rows) advance(std::integral_constant<int, W::kRows>());
+    if (W::kRows > 4 && r + 4 <= tile.rows) advance(std::integral_constant<int, 4>());
+    if (r + 2 <= tile.rows) advance(std::integral_constant<int, 2>());
+    if (r < tile.rows) advance(std::integral_constant<int, 1>());
+  }
+  for (uint32_t r = 0; r < tile.rows; ++r) {
+    float* out = tile.out + r * tile.out_stride + first;
+    for (uint32_t t = 0; t < T; ++t) {
+      const typename W::F sum = W::load(sums + (r * T + t) * W::kOutputs);
+      if (count == 1) {
+        W::store_first(out, 1, sum);
       } else {
-        W::store_first(out, count, sum);
+        W::store(out + t * W::kOutputs, sum);
       }
     }
   }
+}
+
+template <typename W, typename Block>
+void matmul_wide(const MatmulTile& tile) {
+  const ActRow row(ActKind::kBlocks, tile.width);
+  const uint32_t chunks = (tile.width / kBlock + 7) / 8;
+  // For few rows the time goes to the weights, and more of them at once would crowd the first-level cache.
+  const bool many = tile.rows >= static_cast<uint32_t>(W::kRows);
+  constexpr uint32_t kTogether = W::kWides * W::kOutputs;
+  Ahead ahead(tile, many ? kTogether : W::kOutputs, chunks, 8 / Format<W, Block>::kBlocks * sizeof(Block));
+  uint32_t first = 0;
+  for (; many && first + kTogether <= tile.outputs; first += kTogether) {
+    multiply_wides<W, Block, W::kWides>(tile, row, first, kTogether, tile.weight_stride, ahead);
+  }
+  for (; first + W::kOutputs <= tile.outputs; first += W::kOutputs) {
+    multiply_wides<W, Block, 1>(tile, row, first, W::kOutputs, tile.weight_stride, ahead);
+  }
+  if (first == tile.outputs) return;
+  if (tile.outputs > W::kOutputs) {  // some again, with the same results
+    multiply_wides<W, Block, 1>(tile, row, tile.outputs - W::kOutputs, W::kOutputs, tile.weight_stride,
+                                ahead);
+    return;
+  }
+  // A wide of the same output many times over.
+  for (; first < tile.outputs; ++first) multiply_wides<W, Block, 1>(tile, row, first, 1, 0, ahead);
 }
 
 template <typename W>
