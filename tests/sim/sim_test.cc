@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/sim/checks.h"
+#include "tests/sim/clients.h"
 #include "tests/sim/simulator.h"
 #include "tests/sim/workload.h"
 
@@ -17,69 +18,19 @@ using facet::engine::Owner;
 
 namespace {
 
-constexpr size_t kInteractive = 0, kStandard = 1, kBackground = 2;
-
-// Submits the same request over and over, the next when one has ended and `pause` has passed.
-struct Client {
-  Owner owner;
-  size_t priority;
-  uint32_t prompt, output;
-  double pause = 0;
-  uint32_t names = 0;  // if not 0, every request comes from another app, of so many
-  uint64_t sent = 0;
-};
-
-class Clients {
- public:
-  explicit Clients(Settings settings = {}) : simulator(settings) {
-    simulator.on_finish = [this](const Request& request) { send(of_.at(request.id)); };
-  }
-  // `requests` of it are there at any time.
-  void add(const Client& client, int requests) {
-    clients_.push_back(client);
-    for (int i = 0; i < requests; ++i) send(clients_.size() - 1);
-  }
-  double part(uint64_t user) const {
-    double all = 0, had = 0;
-    for (size_t c = 0; c < kClasses; ++c) {
-      all += simulator.busy(c);
-      if (simulator.users(c).contains(user)) had += simulator.users(c).at(user).work;
-    }
-    return had / all;
-  }
-
-  Simulator simulator;
-
- private:
-  void send(size_t index) {
-    Client& client = clients_[index];
-    Owner owner = client.owner;
-    if (client.names > 0) owner.app += std::to_string(client.sent++ % client.names);
-    of_.push_back(index);
-    simulator.submit({of_.size() - 1, client.priority, owner, simulator.now() + client.pause, client.prompt,
-                      client.output});
-  }
-
-  std::vector<Client> clients_;
-  std::vector<size_t> of_;  // by request
-};
-
 // Times to the first token of 60 interactive requests, one every 3 seconds, beside what `add_others` adds.
 template <typename Add>
 std::vector<double> first_tokens(Add add_others) {
   Clients clients;
   add_others(clients);
-  constexpr uint64_t kFirst = 1000000;
   for (uint64_t i = 0; i < 60; ++i) {
-    clients.simulator.submit({kFirst + i, kInteractive, {1, "person"}, 3e6 * static_cast<double>(i), 64, 32});
+    clients.simulator.submit(
+        {Clients::kForeign + i, kInteractive, {1, "person"}, 3e6 * static_cast<double>(i), 64, 32});
   }
-  clients.simulator.on_finish = [on_finish = clients.simulator.on_finish](const Request& request) {
-    if (request.id < kFirst) on_finish(request);
-  };
   clients.simulator.run_until(3e6 * 60);
   std::vector<double> times;
   for (uint64_t i = 0; i < 60; ++i) {
-    const Times& t = clients.simulator.times(kFirst + i);
+    const Times& t = clients.simulator.times(Clients::kForeign + i);
     REQUIRE(t.first_token >= 0);
     times.push_back(t.first_token - t.arrival);
   }
@@ -159,11 +110,7 @@ TEST_CASE("who was away for long has its share from then on, and no more") {
   Clients clients;
   auto had = [&](uint64_t user) { return clients.simulator.users(kBackground).at(user).work; };
   clients.add({{1, "steady"}, kBackground, 200, 20}, 50);
-  clients.add({{2, "back"}, kBackground, 200, 20, 1e9}, 1);
-  clients.simulator.submit({999, kBackground, {2, "back"}, 0, 200, 20});
-  clients.simulator.on_finish = [on_finish = clients.simulator.on_finish](const Request& request) {
-    if (request.id != 999) on_finish(request);
-  };
+  clients.simulator.submit({Clients::kForeign, kBackground, {2, "back"}, 0, 200, 20});
   clients.simulator.run_until(50e6);
   const double steady = had(1), back = had(2);
   CHECK(back > 0);
