@@ -34,4 +34,8 @@ class MappedFile {
   size_t size_ = 0;
 };
 
+// Says of a part of a mapping that single rows of it will be read, in no order: the kernel then reads the
+// pages of a row alone, not those around it. Only a hint.
+void expect_rows(std::span<const std::byte> part);
+
 }  // namespace facet

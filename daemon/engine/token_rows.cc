@@ -2,10 +2,18 @@
 
 #include <facet/blocks.h>
 
+#include "daemon/base/mapped_file.h"
+
 namespace facet::engine {
 
 TokenRows::TokenRows(const model::GgufTensor& table, uint32_t port, uint32_t max_rows)
-    : table_(table), port_(port), rows_(max_rows * table.dims[0]) {}
+    : table_(table), port_(port), rows_(max_rows * table.dims[0]) {
+  expect_rows(table.data);
+}
+
+uint64_t TokenRows::bytes(const model::GgufTensor& table, uint32_t max_rows) {
+  return max_rows * table.dims[0] * sizeof(float);
+}
 
 facet_input TokenRows::fill(std::span<const int32_t> tokens) {
   const uint64_t width = table_.dims[0], bytes = table_.row_bytes();
