@@ -32,14 +32,23 @@ Result<Runner> Runner::create(plugins::Device& device, std::shared_ptr<const mod
                               const RunnerOptions& options) {
   const facet_program_desc desc = model->program().desc(options.cache_type);
   FACET_TRY(plugins::Program program, device.create_program(desc));
-  RunnerBytes bytes;
-  bytes.weights_private = program.private_bytes();
-  FACET_TRY(bytes.cache, device.cache_bytes(*desc.cache, options.pages));
-  FACET_TRY(bytes.scratch, program.context_bytes(options.max_rows, options.max_selected));
+  FACET_TRY(RunnerBytes bytes, bytes_of(device, program, *model, options));
   FACET_TRY(plugins::Cache cache, device.create_cache(*desc.cache, options.pages));
   FACET_TRY(plugins::Context context, program.create_context(options.max_rows, options.max_selected));
   return Runner(std::move(model), std::move(program), std::move(cache), std::move(context), bytes,
                 options.max_rows);
+}
+
+Result<RunnerBytes> Runner::bytes_of(plugins::Device& device, const plugins::Program& program,
+                                     const model::Model& model, const RunnerOptions& options) {
+  RunnerBytes bytes;
+  bytes.weights_private = program.private_bytes();
+  FACET_TRY(bytes.cache, device.cache_bytes(*model.program().desc(options.cache_type).cache, options.pages));
+  FACET_TRY(bytes.scratch, program.context_bytes(options.max_rows, options.max_selected));
+  if (const model::GgufTensor* table = model.family().per_layer_table) {
+    bytes.scratch += TokenRows::bytes(*table, options.max_rows);
+  }
+  return bytes;
 }
 
 Runner::Runner(std::shared_ptr<const model::Model> model, plugins::Program program, plugins::Cache cache,
@@ -50,9 +59,7 @@ Runner::Runner(std::shared_ptr<const model::Model> model, plugins::Program progr
       cache_(std::move(cache)),
       context_(std::move(context)),
       bytes_(bytes),
-      max_rows_(max_rows) {
-  if (per_layer_) bytes_.scratch += per_layer_->bytes();
-}
+      max_rows_(max_rows) {}
 
 void Runner::run(Batch& batch, const std::function<void()>& between) {
   const uint32_t last = static_cast<uint32_t>(program_.cuts().size()) - 1;

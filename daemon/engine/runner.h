@@ -45,6 +45,10 @@ class Runner {
   static Result<Runner> create(plugins::Device& device, std::shared_ptr<const model::Model> model,
                                const RunnerOptions& options);
 
+  // What such a runner takes, once all of it has been in use.
+  static Result<RunnerBytes> bytes_of(plugins::Device& device, const plugins::Program& program,
+                                      const model::Model& model, const RunnerOptions& options);
+
   // Runs the batch whole, or until no row of it is live. Calls `between` after each slice; it may drop
   // sequences. Throws std::runtime_error if the device fails.
   void run(Batch& batch, const std::function<void()>& between);

@@ -19,7 +19,8 @@ class TokenRows {
   // `table` is of a file that outlives the object; `port` is the input of the program that takes its rows.
   TokenRows(const model::GgufTensor& table, uint32_t port, uint32_t max_rows);
 
-  uint64_t bytes() const { return rows_.size() * sizeof(float); }
+  // Bytes that an object for these takes.
+  static uint64_t bytes(const model::GgufTensor& table, uint32_t max_rows);
   // The rows of these tokens (at most max_rows, each a row of the table), valid until the next call.
   facet_input fill(std::span<const int32_t> tokens);
 

@@ -149,6 +149,9 @@ class GgufFile {
   uint32_t version() const { return version_; }
   // Of all parts.
   uint64_t file_bytes() const { return file_bytes_; }
+  // The mapped files: one, or one per part; none after parse().
+  size_t parts() const { return maps_.size(); }
+  std::span<const std::byte> mapping(size_t part) const { return maps_[part].bytes(); }
 
   // Metadata of the first part in file order, and by key (nullptr if there is none).
   std::span<const GgufEntry> entries() const { return entries_; }

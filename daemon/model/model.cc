@@ -18,6 +18,10 @@ Result<Family> build_family(const GgufFile& file) {
 
 Result<std::shared_ptr<const Model>> Model::load(const std::string& path) {
   FACET_TRY(GgufFile file, GgufFile::open(path));
+  return load(std::move(file));
+}
+
+Result<std::shared_ptr<const Model>> Model::load(GgufFile file) {
   FACET_TRY(Family family, build_family(file));
   FACET_TRY(text::Vocabulary vocabulary, read_vocabulary(file));
   auto tokenizer = text::Tokenizer::make(std::move(vocabulary));

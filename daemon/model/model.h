@@ -17,6 +17,8 @@ class Model {
  public:
   // Opens and checks a model file; no tensor is read. The error names the file and what is wrong in it.
   static Result<std::shared_ptr<const Model>> load(const std::string& path);
+  // The same for a file that is open already.
+  static Result<std::shared_ptr<const Model>> load(GgufFile file);
 
   const GgufFile& file() const { return file_; }
   const Family& family() const { return family_; }

@@ -5,11 +5,10 @@
 
 #include "daemon/base/clock.h"
 #include "daemon/model_tool/commands.h"
+#include "daemon/model_tool/process_memory.h"
 
 namespace facet::model_tool {
 namespace {
-
-constexpr uint32_t kChunk = 512;  // rows per step of a prompt
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -75,8 +74,8 @@ class Bench {
 
   // `last`: what is selected in the last step.
   void feed(uint32_t sequence, uint32_t count, Select last) {
-    for (uint32_t start = 0; start < count; start += kChunk) {
-      const uint32_t rows = std::min(kChunk, count - start);
+    for (uint32_t start = 0; start < count; start += kPromptRows) {
+      const uint32_t rows = std::min(kPromptRows, count - start);
       const Select select = start + rows == count ? last : Select::kNone;
       const Part part{sequence, std::span(tokens_).subspan(start, rows), select};
       evaluation_.step({&part, 1});
@@ -92,12 +91,12 @@ class Bench {
 
 EvaluationSize size_of(const BenchOptions& options) {
   const uint32_t longest = std::max(options.prompt, options.generate);
-  const uint32_t fill = std::min(options.depth, kChunk);
+  const uint32_t fill = std::min(options.depth, kPromptRows);
   EvaluationSize size;
   size.sequences = options.sequences;
   size.positions = options.depth + longest;
   size.chunk = std::max(longest, fill);
-  size.rows = std::max({std::min(options.prompt, kChunk), fill, options.sequences});
+  size.rows = std::max({std::min(options.prompt, kPromptRows), fill, options.sequences});
   size.selected = options.sequences;
   return size;
 }
@@ -128,6 +127,9 @@ Result<void> bench(const BenchOptions& options) {
     report["generate"] = options.generate;
     report["generate_tps"] = bench.generate();
   }
+  FACET_TRY(ProcessMemory memory, process_memory(evaluation->model().file()));
+  report["private_bytes"] = memory.private_bytes;
+  report["weights_resident_bytes"] = memory.resident_bytes;
   if (options.json) {
     std::printf("%s\n", report.dump().c_str());
     return {};

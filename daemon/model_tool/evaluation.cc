@@ -35,6 +35,11 @@ Result<void> check_size(const model::Model& model, const EvaluationSize& size) {
 
 }  // namespace
 
+EvaluationSize one_sequence(uint32_t positions) {
+  const uint32_t rows = std::min(positions, kPromptRows);
+  return {.sequences = 1, .positions = positions, .chunk = rows, .rows = rows, .selected = 1};
+}
+
 Result<std::unique_ptr<Evaluation>> Evaluation::create(std::shared_ptr<const model::Model> model,
                                                        const ComputeOptions& compute,
                                                        const EvaluationSize& size) {

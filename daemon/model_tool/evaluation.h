@@ -40,6 +40,12 @@ struct EvaluationSize {
   uint64_t selected = 0;   // of these, at most
 };
 
+// Rows of a step while a prompt is read, unless a command is told otherwise.
+constexpr uint32_t kPromptRows = 512;
+
+// One sequence, read and continued in steps of at most kPromptRows.
+EvaluationSize one_sequence(uint32_t positions);
+
 enum class Select { kNone, kLast, kAll };
 
 struct Part {

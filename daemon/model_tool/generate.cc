@@ -4,25 +4,17 @@
 #include "daemon/model_tool/commands.h"
 
 namespace facet::model_tool {
-namespace {
-
-constexpr size_t kChunk = 256;  // of a prompt, per step
-
-}  // namespace
 
 Result<void> generate(const GenerateOptions& options) {
   FACET_TRY(auto model, model::Model::load(options.file));
   FACET_TRY(Ids ids, parse_ids(options.ids));
   FACET_CHECK(check_tokens(*model, ids));
-  EvaluationSize size;
-  size.positions = static_cast<uint32_t>(ids.size()) + options.count - 1;  // the last token is not fed
-  size.chunk = static_cast<uint32_t>(std::min(kChunk, ids.size()));
-  size.rows = size.chunk;
-  size.selected = 1;
+  // The last token is not fed.
+  const EvaluationSize size = one_sequence(static_cast<uint32_t>(ids.size()) + options.count - 1);
   FACET_TRY(auto evaluation, Evaluation::create(std::move(model), options.compute, size));
 
-  for (size_t start = 0; start < ids.size(); start += kChunk) {
-    const size_t rows = std::min(kChunk, ids.size() - start);
+  for (size_t start = 0; start < ids.size(); start += kPromptRows) {
+    const size_t rows = std::min(size_t{kPromptRows}, ids.size() - start);
     const Select select = start + rows == ids.size() ? Select::kLast : Select::kNone;
     const Part part{0, std::span(ids).subspan(start, rows), select};
     evaluation->step({&part, 1});

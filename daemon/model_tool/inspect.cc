@@ -7,6 +7,7 @@
 #include "daemon/engine/engine.h"
 #include "daemon/model/vocabulary_gguf.h"
 #include "daemon/model_tool/commands.h"
+#include "daemon/model_tool/process_memory.h"
 #include "plugins/host/discovery.h"
 
 namespace facet::model_tool {
@@ -81,29 +82,58 @@ json describe(const model::LayerConfig& layer, const std::vector<facet_cache_lay
           {"cache_group", caches[layer.cache_layer].group}};
 }
 
-// What one sequence of `context` positions takes, and a step of an engine with its own defaults.
+// Bytes that are mapped, and of these the table of which only the rows of a text's tokens are read.
+json describe_weights(const model::Model& model, uint64_t bytes) {
+  const model::GgufTensor* table = model.family().per_layer_table;
+  return {{"weights_mapped_bytes", bytes}, {"weights_by_row_bytes", table ? table->data.size() : 0}};
+}
+
+// What one sequence of `context` positions takes, once all of it has been read, beside the mapped weights;
+// and what a daemon with its own settings takes at most.
 Result<json> describe_memory(const model::Model& model, const ComputeOptions& compute, uint32_t context) {
-  const engine::EngineOptions engine;
-  json groups = json::array();
-  uint64_t cache = 0;
-  for (uint32_t group = 0; group < model.windows().size(); ++group) {
-    const uint32_t pages = engine::pages_needed(model.windows()[group], context, engine.chunk);
-    const uint64_t bytes = pages * engine::page_bytes(model.program(), group, compute.cache_type);
-    groups.push_back({{"window", model.windows()[group]}, {"pages", pages}, {"bytes", bytes}});
-    cache += bytes;
-  }
   FACET_TRY(plugins::Device device, plugins::open_device(compute.backend, compute.threads));
   FACET_TRY(plugins::Program program, device.create_program(model.program().desc(compute.cache_type)));
-  const uint32_t rows = engine.chunk + engine.max_sequences;
-  FACET_TRY(uint64_t scratch, program.context_bytes(rows, engine.max_sequences));
+  const EvaluationSize size = one_sequence(context);
+  engine::RunnerOptions options{compute.cache_type, {}, static_cast<uint32_t>(size.rows), 1};
+  json groups = json::array();
+  for (uint32_t group = 0; group < model.windows().size(); ++group) {
+    const uint32_t window = model.windows()[group];
+    const uint32_t pages = engine::pages_needed(window, size.positions, size.chunk);
+    const uint64_t bytes = pages * engine::page_bytes(model.program(), group, compute.cache_type);
+    groups.push_back({{"window", window}, {"pages", pages}, {"bytes", bytes}});
+    options.pages.push_back(pages);
+  }
+  FACET_TRY(engine::RunnerBytes bytes, engine::Runner::bytes_of(device, program, model, options));
+  FACET_TRY(ProcessMemory opened, process_memory(model.file()));
+
+  const engine::EngineOptions daemon;
+  options.max_rows = daemon.chunk + daemon.max_sequences;
+  options.max_selected = daemon.max_sequences;
+  FACET_TRY(engine::RunnerBytes most, engine::Runner::bytes_of(device, program, model, options));
   return json{{"numerics", device.numerics()},
               {"cache_type", compute.cache_type == FACET_TYPE_F32 ? "f32" : "f16"},
               {"cache_context", context},
-              {"cache_bytes", cache},
+              {"cache_bytes", bytes.cache},
               {"cache_groups", std::move(groups)},
-              {"scratch_rows", rows},
-              {"scratch_bytes", scratch},
-              {"weights_private_bytes", program.private_bytes()}};
+              {"scratch_rows", size.rows},
+              {"scratch_bytes", bytes.scratch},
+              {"weights_private_bytes", bytes.weights_private},
+              {"opened_bytes", opened.private_bytes},
+              {"private_bytes", opened.private_bytes + bytes.cache + bytes.scratch},
+              {"daemon_cache_bytes", daemon.cache_bytes},
+              {"daemon_scratch_bytes", most.scratch}};
+}
+
+Result<void> describe(const model::Model& model, const InspectOptions& options, json& report) {
+  const model::Config& config = model.config();
+  report["model"] = describe(config);
+  for (const model::LayerConfig& layer : config.layers) {
+    report["layers"].push_back(describe(layer, model.program().cache_layers()));
+  }
+  const uint32_t context = options.context == 0 ? std::min(config.context, kDefaultContext) : options.context;
+  FACET_TRY(report["memory"], describe_memory(model, options.compute, context));
+  report["memory"].update(describe_weights(model, report["weights_bytes"]));
+  return {};
 }
 
 std::string text_of(const json& value) {
@@ -146,19 +176,15 @@ void print(const json& report) {
 
 Result<void> inspect(const InspectOptions& options) {
   FACET_TRY(model::GgufFile file, model::GgufFile::open(options.file));
-  FACET_TRY(text::Vocabulary vocabulary, model::read_vocabulary(file));
   json report = describe(file);
-  FACET_TRY(report["tokenizer"], describe(file, vocabulary));
   std::string program;
-  if (!file.tensors().empty()) {
-    FACET_TRY(auto model, model::Model::load(options.file));
-    const model::Config& config = model->config();
-    report["model"] = describe(config);
-    for (size_t i = 0; i < config.layers.size(); ++i) {
-      report["layers"].push_back(describe(config.layers[i], model->program().cache_layers()));
-    }
-    uint32_t context = options.context == 0 ? std::min(config.context, kDefaultContext) : options.context;
-    FACET_TRY(report["memory"], describe_memory(*model, options.compute, context));
+  if (file.tensors().empty()) {
+    FACET_TRY(text::Vocabulary vocabulary, model::read_vocabulary(file));
+    FACET_TRY(report["tokenizer"], describe(file, vocabulary));
+  } else {
+    FACET_TRY(auto model, model::Model::load(std::move(file)));
+    FACET_TRY(report["tokenizer"], describe(model->file(), model->tokenizer().vocabulary()));
+    FACET_CHECK(describe(*model, options, report));
     if (options.program) program = model->program().print();
   }
   if (options.json) {
