@@ -16,7 +16,8 @@ from pathlib import Path
 TOOL = Path(sys.argv.pop(1)).resolve()
 TINY = Path(os.environ.get("FACET_TEST_MODELS") or "build/models") / "e2b.gguf"
 REAL = Path(os.environ.get("FACET_TEST_MODEL_DIR") or Path.home() / ".cache/facet/models") / "gemma-3-270m-q4_k_m.gguf"
-MIB = 1 << 20
+# A page of a library is private while no other process maps the library, so a few MiB come and go.
+ROOM = 8 << 20
 
 
 def report(command, model, *arguments):
@@ -42,19 +43,18 @@ class Memory(unittest.TestCase):
         for backend in ("reference", "onednn"):
             with self.subTest(backend):
                 compute = ("--backend", backend, "--threads", 2)
-                self.assert_close(predicted(TINY, 200, *compute)["private_bytes"], used(TINY, 200, *compute)["private_bytes"], 16 * MIB)
+                self.assert_close(predicted(TINY, 200, *compute)["private_bytes"], used(TINY, 200, *compute)["private_bytes"], 1ROOM)
 
     def test_the_real_model_and_how_it_grows(self):
         compute = ("--backend", "onednn", "--threads", 2, "--cache", "f32")
-        short, long = (predicted(REAL, n, *compute) for n in (2048, 4096))
-        used_short, used_long = (used(REAL, n, *compute)["private_bytes"] for n in (2048, 4096))
-        # Closer than asked for: room for what a process allocates beside the model.
-        self.assert_close(short["private_bytes"], used_short, 6 * MIB)
-        self.assert_close(long["private_bytes"], used_long, 6 * MIB)
+        short, long = (predicted(REAL, n, *compute) for n in (2048, 8192))
+        used_short, used_long = (used(REAL, n, *compute)["private_bytes"] for n in (2048, 8192))
+        self.assert_close(short["private_bytes"], used_short, ROOM)
+        self.assert_close(long["private_bytes"], used_long, ROOM)
         growth = long["private_bytes"] - short["private_bytes"]
         # Only the 3 global layers keep what the longer context adds: keys and values of one head of 256 floats.
-        self.assertEqual(long["cache_bytes"] - short["cache_bytes"], 2048 * 3 * 2 * 256 * 4)
-        self.assert_close(growth, used_long - used_short, 3 * MIB)
+        self.assertEqual(long["cache_bytes"] - short["cache_bytes"], 6144 * 3 * 2 * 256 * 4)
+        self.assert_close(growth, used_long - used_short, ROOM)
 
     def test_the_weights_stay_in_the_file(self):
         report = used(REAL, 64)
