@@ -73,11 +73,17 @@ elseif(DEFINED ENV{FACET_CACHE})
   set(FACET_TEST_MODEL_DIR $ENV{FACET_CACHE}/models)
 endif()
 
+# Seconds until a test counts as hung; sanitizers make some ten times slower.
+set(FACET_TEST_TIMEOUT 300)
+if(FACET_SANITIZE)
+  set(FACET_TEST_TIMEOUT 1200)
+endif()
+
 # facet_add_test(NAME LABELS label... COMMAND command...): what every test gets: labels, a time limit, the models' folders.
 function(facet_add_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "LABELS;COMMAND")
   add_test(NAME ${name} COMMAND ${arg_COMMAND} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-  set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT 300 ENVIRONMENT
+  set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${FACET_TEST_TIMEOUT} ENVIRONMENT
     "FACET_TEST_MODELS=${FACET_TEST_MODELS};FACET_TEST_MODEL_DIR=${FACET_TEST_MODEL_DIR}")
   if(FACET_SANITIZE MATCHES thread)
     # A race in a daemon that the test started must end it, or the test would not see it.
