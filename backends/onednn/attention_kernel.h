@@ -14,23 +14,24 @@
 namespace facet::cpu {
 namespace {
 
-// sums[n][0..8*W) += sum over k in [k0, k1) of a[n][k] * b[k][0..8*W), b [.., stride].
-template <typename L, int N, int W, typename T>
+// sums[n][0..C::kCount*W) += sum over k in [k0, k1) of a[n][k] * b[k][the same], b [.., stride]. Each column
+// is a sum of its own, so how many of them are side by side changes nothing.
+template <typename C, int N, int W, typename T>
 inline void rank_update(const float* const* a, const T* b, size_t stride, uint32_t k0, uint32_t k1,
-                        float* const* sums) {
-  typename L::V acc[N][W];
+                        float* const* sums, uint32_t column) {
+  typename C::V acc[N][W];
   for (int n = 0; n < N; ++n) {
-    for (int w = 0; w < W; ++w) acc[n][w] = L::load(sums[n] + 8 * w);
+    for (int w = 0; w < W; ++w) acc[n][w] = C::load(sums[n] + column + C::kCount * w);
   }
   for (uint32_t k = k0; k < k1; ++k) {
-    typename L::V v[W];
-    for (int w = 0; w < W; ++w) v[w] = L::load(b + k * stride + 8 * w);
+    typename C::V v[W];
+    for (int w = 0; w < W; ++w) v[w] = C::load(b + k * stride + column + C::kCount * w);
     for (int n = 0; n < N; ++n) {
-      for (int w = 0; w < W; ++w) acc[n][w] = L::fma(a[n][k], v[w], acc[n][w]);
+      for (int w = 0; w < W; ++w) acc[n][w] = C::fma(a[n][k], v[w], acc[n][w]);
     }
   }
   for (int n = 0; n < N; ++n) {
-    for (int w = 0; w < W; ++w) L::store(sums[n] + 8 * w, acc[n][w]);
+    for (int w = 0; w < W; ++w) C::store(sums[n] + column + C::kCount * w, acc[n][w]);
   }
 }
 
@@ -38,22 +39,19 @@ inline void rank_update(const float* const* a, const T* b, size_t stride, uint32
 template <typename L, int N, typename T>
 inline void rank_update_all(const float* const* a, const T* b, size_t stride, uint32_t k0, uint32_t k1,
                             float* const* sums, uint32_t columns) {
+  using C = typename L::Columns;
   uint32_t c = 0;
-  float* at[N];
-  for (; c + 16 <= columns; c += 16) {
-    for (int n = 0; n < N; ++n) at[n] = sums[n] + c;
-    rank_update<L, N, 2>(a, b + c, stride, k0, k1, at);
+  for (; c + 2 * C::kCount <= columns; c += 2 * C::kCount) {
+    rank_update<C, N, 2>(a, b, stride, k0, k1, sums, c);
   }
-  for (; c + 8 <= columns; c += 8) {
-    for (int n = 0; n < N; ++n) at[n] = sums[n] + c;
-    rank_update<L, N, 1>(a, b + c, stride, k0, k1, at);
-  }
-  if (c == columns) return;
-  for (int n = 0; n < N; ++n) {
-    auto acc = L::load_first(sums[n] + c, columns - c);
-    for (uint32_t k = k0; k < k1; ++k)
-      acc = L::fma(a[n][k], L::load_first(b + k * stride + c, columns - c), acc);
-    L::store_first(sums[n] + c, columns - c, acc);
+  for (; c + C::kCount <= columns; c += C::kCount) rank_update<C, N, 1>(a, b, stride, k0, k1, sums, c);
+  for (; c < columns; c += 8) {
+    const uint32_t count = columns - c < 8 ? columns - c : 8;
+    for (int n = 0; n < N; ++n) {
+      auto acc = L::load_first(sums[n] + c, count);
+      for (uint32_t k = k0; k < k1; ++k) acc = L::fma(a[n][k], L::load_first(b + k * stride + c, count), acc);
+      L::store_first(sums[n] + c, count, acc);
+    }
   }
 }
 
@@ -61,6 +59,9 @@ template <typename L, typename T>
 inline void rank_update_some(uint32_t count, const float* const* a, const T* b, size_t stride, uint32_t k0,
                              uint32_t k1, float* const* sums, uint32_t columns) {
   uint32_t n = 0;
+  if constexpr (L::Columns::kCount > 8) {
+    for (; n + 8 <= count; n += 8) rank_update_all<L, 8>(a + n, b, stride, k0, k1, sums + n, columns);
+  }
   for (; n + 4 <= count; n += 4) rank_update_all<L, 4>(a + n, b, stride, k0, k1, sums + n, columns);
   if (count - n >= 2) {
     rank_update_all<L, 2>(a + n, b, stride, k0, k1, sums + n, columns);

@@ -16,6 +16,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "backends/onednn/kernels.h"
+
 namespace facet::cpu {
 namespace {
 
@@ -37,7 +39,7 @@ struct ChunkRows {
 
 // The low halves of 16 bytes are groups 0..3 of a block, the high ones 4..7.
 template <typename W>
-inline void nibbles(const ChunkRows& at, size_t offset, typename W::I* groups) {
+FACET_CPU_INLINE void nibbles(const ChunkRows& at, size_t offset, typename W::I* groups) {
   typename W::I raw[4];
   W::load_dwords(at.first, at.stride, offset, raw);
   const auto low = W::set(0x0f0f0f0fu);
@@ -49,7 +51,7 @@ inline void nibbles(const ChunkRows& at, size_t offset, typename W::I* groups) {
 
 // A 16-bit field of each block: [block] floats.
 template <typename W, typename Block>
-inline void half_fields(const ChunkRows& at, size_t field, typename W::F (*out)[2]) {
+FACET_CPU_INLINE void half_fields(const ChunkRows& at, size_t field, typename W::F (*out)[2]) {
   uint16_t bits[8][W::kOutputs];
   for (uint32_t r = 0; r < W::kOutputs; ++r) {
     const uint8_t* p = at.row(r) + field;
@@ -60,20 +62,20 @@ inline void half_fields(const ChunkRows& at, size_t field, typename W::F (*out)[
 
 // Fifth bits of a block's groups, from 32 bits at `offset`.
 template <typename W>
-inline void add_fifth_bits(const ChunkRows& at, size_t offset, typename W::I* groups) {
+FACET_CPU_INLINE void add_fifth_bits(const ChunkRows& at, size_t offset, typename W::I* groups) {
   uint32_t words[W::kOutputs];
   for (uint32_t r = 0; r < W::kOutputs; ++r) std::memcpy(&words[r], at.row(r) + offset, 4);
   const auto bits = W::load(static_cast<const void*>(words));
-  for (int g = 0; g < 8; ++g) {
-    auto four = W::bit_and(W::right(bits, 4 * g), W::set(0xfu));
-    auto spread = W::bit_and(W::multiply(four, W::set(0x00204081u)), W::set(0x01010101u));
-    groups[g] = W::bit_or(groups[g], W::template left<4>(spread));
+  for (uint32_t pair = 0; pair < 4; ++pair) {
+    const auto bytes = W::spread_byte(bits, pair);
+    groups[2 * pair] = W::add_where(groups[2 * pair], bytes, W::set(0x08040201u), 16);
+    groups[2 * pair + 1] = W::add_where(groups[2 * pair + 1], bytes, W::set(0x80402010u), 16);
   }
 }
 
 // Byte g of a word per output, as float.
 template <typename W>
-inline typename W::F unsigned_byte(typename W::I words, int g) {
+FACET_CPU_INLINE typename W::F unsigned_byte(typename W::I words, int g) {
   return W::to_float(W::bit_and(W::right(words, 8 * g), W::set(0xffu)));
 }
 
@@ -87,7 +89,7 @@ struct Format<W, facet_block_q4_0> {
   static constexpr bool kHalves = false, kMins = false, kBytes = false;
   static constexpr int kZero = 8;
 
-  static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
+  FACET_CPU_INLINE static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
     half_fields<W, Block>(at, offsetof(Block, d), chunk.d);
     for (uint32_t b = 0; b < at.blocks; ++b) {
       nibbles<W>(at, b * sizeof(Block) + offsetof(Block, qs), chunk.q[b]);
@@ -102,7 +104,7 @@ struct Format<W, facet_block_q4_1> {
   static constexpr bool kHalves = false, kMins = true, kBytes = false;
   static constexpr int kZero = 0;
 
-  static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
+  FACET_CPU_INLINE static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
     half_fields<W, Block>(at, offsetof(Block, d), chunk.d);
     half_fields<W, Block>(at, offsetof(Block, m), chunk.m);
     for (uint32_t b = 0; b < at.blocks; ++b) {
@@ -118,7 +120,7 @@ struct Format<W, facet_block_q5_0> {
   static constexpr bool kHalves = false, kMins = false, kBytes = false;
   static constexpr int kZero = 16;
 
-  static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
+  FACET_CPU_INLINE static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
     half_fields<W, Block>(at, offsetof(Block, d), chunk.d);
     for (uint32_t b = 0; b < at.blocks; ++b) {
       nibbles<W>(at, b * sizeof(Block) + offsetof(Block, qs), chunk.q[b]);
@@ -134,7 +136,7 @@ struct Format<W, facet_block_q5_1> {
   static constexpr bool kHalves = false, kMins = true, kBytes = false;
   static constexpr int kZero = 0;
 
-  static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
+  FACET_CPU_INLINE static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
     half_fields<W, Block>(at, offsetof(Block, d), chunk.d);
     half_fields<W, Block>(at, offsetof(Block, m), chunk.m);
     for (uint32_t b = 0; b < at.blocks; ++b) {
@@ -151,7 +153,7 @@ struct Format<W, facet_block_q8_0> {
   static constexpr bool kHalves = false, kMins = false, kBytes = true;
   static constexpr int kZero = W::kByteZero;
 
-  static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
+  FACET_CPU_INLINE static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
     half_fields<W, Block>(at, offsetof(Block, d), chunk.d);
     for (uint32_t b = 0; b < at.blocks; ++b) {
       for (size_t h = 0; h < 2; ++h) {
@@ -164,7 +166,7 @@ struct Format<W, facet_block_q8_0> {
 };
 
 template <typename W>
-inline void iq4_values(typename W::I* groups) {
+FACET_CPU_INLINE void iq4_values(typename W::I* groups) {
   for (int g = 0; g < 8; ++g) groups[g] = W::byte(W::look_up(facet_iq4_values, groups[g]));
 }
 
@@ -175,7 +177,7 @@ struct Format<W, facet_block_iq4_nl> {
   static constexpr bool kHalves = false, kMins = false, kBytes = true;
   static constexpr int kZero = W::kByteZero;
 
-  static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
+  FACET_CPU_INLINE static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
     half_fields<W, Block>(at, offsetof(Block, d), chunk.d);
     for (uint32_t b = 0; b < at.blocks; ++b) {
       nibbles<W>(at, b * sizeof(Block) + offsetof(Block, qs), chunk.q[b]);
@@ -191,7 +193,7 @@ struct Format<W, facet_block_iq4_xs> {
   static constexpr bool kHalves = false, kMins = false, kBytes = true;
   static constexpr int kZero = W::kByteZero;
 
-  static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
+  FACET_CPU_INLINE static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
     float scales[8][W::kOutputs];
     for (uint32_t r = 0; r < W::kOutputs; ++r) {
       Block block;
@@ -209,7 +211,7 @@ struct Format<W, facet_block_iq4_xs> {
 
 // Header and scales of Q4_K and Q5_K: 16 bytes d, dmin, scales[12] (facet_q4_k_scale).
 template <typename W>
-inline void q4_k_scales(const ChunkRows& at, Chunk<W>& chunk) {
+FACET_CPU_INLINE void q4_k_scales(const ChunkRows& at, Chunk<W>& chunk) {
   typename W::I head[4];
   W::load_dwords(at.first, at.stride, 0, head);
   const auto d = W::halves(head[0]);
@@ -229,7 +231,8 @@ inline void q4_k_scales(const ChunkRows& at, Chunk<W>& chunk) {
 
 // 32 bytes whose low halves are one block, the high ones the next.
 template <typename W>
-inline void nibbles_of_two(const ChunkRows& at, size_t offset, typename W::I* first, typename W::I* second) {
+FACET_CPU_INLINE void nibbles_of_two(const ChunkRows& at, size_t offset, typename W::I* first,
+                                     typename W::I* second) {
   const auto low = W::set(0x0f0f0f0fu);
   for (size_t h = 0; h < 2; ++h) {
     typename W::I raw[4];
@@ -248,7 +251,7 @@ struct Format<W, facet_block_q4_k> {
   static constexpr bool kHalves = false, kMins = true, kBytes = false;
   static constexpr int kZero = 0;
 
-  static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
+  FACET_CPU_INLINE static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
     q4_k_scales<W>(at, chunk);
     for (size_t p = 0; p < 4; ++p) {
       nibbles_of_two<W>(at, offsetof(Block, qs) + 32 * p, chunk.q[2 * p], chunk.q[2 * p + 1]);
@@ -263,7 +266,7 @@ struct Format<W, facet_block_q5_k> {
   static constexpr bool kHalves = false, kMins = true, kBytes = false;
   static constexpr int kZero = 0;
 
-  static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
+  FACET_CPU_INLINE static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
     q4_k_scales<W>(at, chunk);
     for (size_t p = 0; p < 4; ++p) {
       nibbles_of_two<W>(at, offsetof(Block, qs) + 32 * p, chunk.q[2 * p], chunk.q[2 * p + 1]);
@@ -273,8 +276,7 @@ struct Format<W, facet_block_q5_k> {
     W::load_dwords(at.first, at.stride, offsetof(Block, qh) + 16, high + 4);
     for (int b = 0; b < 8; ++b) {
       for (int g = 0; g < 8; ++g) {
-        auto bit = W::bit_and(W::right(high[g], b), W::set(0x01010101u));
-        chunk.q[b][g] = W::bit_or(chunk.q[b][g], W::template left<4>(bit));
+        chunk.q[b][g] = W::add_where(chunk.q[b][g], high[g], W::set(0x01010101u << b), 16);
       }
     }
   }
@@ -287,7 +289,7 @@ struct Format<W, facet_block_q6_k> {
   static constexpr bool kHalves = true, kMins = false, kBytes = false;
   static constexpr int kZero = 32;
 
-  static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
+  FACET_CPU_INLINE static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
     for (size_t h = 0; h < 2; ++h) {  // halves of 128 elements
       auto* q = chunk.q + 4 * h;
       nibbles_of_two<W>(at, offsetof(Block, ql) + 64 * h, q[0], q[2]);
@@ -323,7 +325,7 @@ struct Format<W, facet_block_q6_k> {
 
 // Two-bit fields of 64 bytes, as Q2_K and Q3_K have them.
 template <typename W>
-inline void two_bits(const ChunkRows& at, size_t offset, Chunk<W>& chunk) {
+FACET_CPU_INLINE void two_bits(const ChunkRows& at, size_t offset, Chunk<W>& chunk) {
   const auto two = W::set(0x03030303u);
   for (size_t h = 0; h < 2; ++h) {
     typename W::I raw[8];
@@ -345,7 +347,7 @@ struct Format<W, facet_block_q2_k> {
   static constexpr bool kHalves = true, kMins = true, kBytes = false;
   static constexpr int kZero = 0;
 
-  static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
+  FACET_CPU_INLINE static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
     two_bits<W>(at, offsetof(Block, qs), chunk);
     ChunkRows one = at;
     one.blocks = 1;
@@ -371,15 +373,14 @@ struct Format<W, facet_block_q3_k> {
   static constexpr bool kHalves = true, kMins = false, kBytes = false;
   static constexpr int kZero = 4;
 
-  static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
+  FACET_CPU_INLINE static void unpack(const ChunkRows& at, Chunk<W>& chunk) {
     two_bits<W>(at, offsetof(Block, qs), chunk);
     typename W::I high[8];
     W::load_dwords(at.first, at.stride, offsetof(Block, hmask), high);
     W::load_dwords(at.first, at.stride, offsetof(Block, hmask) + 16, high + 4);
     for (int b = 0; b < 8; ++b) {
       for (int g = 0; g < 8; ++g) {
-        auto bit = W::bit_and(W::right(high[g], b), W::set(0x01010101u));
-        chunk.q[b][g] = W::bit_or(chunk.q[b][g], W::template left<2>(bit));
+        chunk.q[b][g] = W::add_where(chunk.q[b][g], high[g], W::set(0x01010101u << b), 4);
       }
     }
     float scales[16][W::kOutputs];

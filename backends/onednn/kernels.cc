@@ -10,7 +10,11 @@ Kernels kernels_of(Isa isa) {
 #if defined(__x86_64__)
   if (isa != Isa::kPortable) {
     kernels = avx2_float_kernels();
-    kernels.matmul = isa == Isa::kAvx2 ? matmul_avx2 : matmul_avx512;
+    kernels.matmul = matmul_avx2;
+  }
+  if (isa == Isa::kAvx512Vnni) {
+    kernels.matmul = matmul_avx512;
+    kernels.attention = attention_avx512;
   }
 #endif
   kernels.isa = isa;

@@ -19,7 +19,10 @@
 namespace facet::cpu {
 namespace {
 
+// L::Columns has load, fma and store for kCount columns side by side.
 struct PortableLanes {
+  using Columns = PortableLanes;
+  static constexpr uint32_t kCount = 8;
   struct V {
     float v[8];
   };
@@ -117,6 +120,8 @@ struct PortableLanes {
 
 #if defined(__AVX2__)
 struct Avx2Lanes {
+  using Columns = Avx2Lanes;
+  static constexpr uint32_t kCount = 8;
   using V = __m256;
 
   static __m256i mask(size_t n) {
@@ -184,6 +189,24 @@ struct Avx2Lanes {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(q), _mm256_permutevar8x32_epi32(bytes, order));
   }
+};
+#endif
+
+#if defined(__AVX512F__)
+struct Avx512Columns {
+  static constexpr uint32_t kCount = 16;
+  using V = __m512;
+
+  static V load(const float* p) { return _mm512_loadu_ps(p); }
+  static V load(const uint16_t* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static void store(float* p, V a) { _mm512_storeu_ps(p, a); }
+  static V fma(float a, V b, V c) { return _mm512_fmadd_ps(_mm512_set1_ps(a), b, c); }
+};
+
+struct Avx512Lanes : Avx2Lanes {
+  using Columns = Avx512Columns;
 };
 #endif
 

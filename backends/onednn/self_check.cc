@@ -84,12 +84,12 @@ std::vector<float> row_results(const Kernels& k, const std::vector<float>& x) {
 }
 
 std::vector<float> attend(const Kernels& k, bool half, const std::vector<float>& x) {
-  constexpr uint32_t dim = 20, heads = 5, positions = 64;
+  constexpr uint32_t dim = 60, heads = 13, positions = 64;
   std::vector<float> page(x.begin(), x.begin() + 2 * dim * positions), out(heads * dim);
   if (half) k.to_half(x.data(), page.size(), reinterpret_cast<uint16_t*>(page.data()));
   const uint32_t number = 0;
   Query queries[heads];
-  for (uint32_t h = 0; h < heads; ++h) queries[h] = {&x[h * dim], &out[h * dim], 3, h < 4 ? 50 : 40};
+  for (uint32_t h = 0; h < heads; ++h) queries[h] = {&x[h * dim], &out[h * dim], 3, h < 9 ? 50 : 40};
   AttentionTile tile{queries,
                      heads,
                      dim,

@@ -9,6 +9,7 @@ namespace facet::cpu {
 void matmul_portable(const MatmulTile& tile);
 void matmul_avx2(const MatmulTile& tile);
 void matmul_avx512(const MatmulTile& tile);
+void attention_avx512(const AttentionTile& tile);
 
 // The table's other functions, in plain code and with AVX2 (float_kernels.h, attention_kernel.h).
 Kernels portable_float_kernels();

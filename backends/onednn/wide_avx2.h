@@ -37,7 +37,14 @@ struct Avx2Wide {
     return _mm256_srai_epi32(a, n);
   }
   static I right(I a, int n) { return _mm256_srl_epi32(a, _mm_cvtsi32_si128(n)); }
-  static I multiply(I a, I b) { return _mm256_mullo_epi32(a, b); }
+  static I spread_byte(I a, uint32_t number) {
+    const I low = _mm256_broadcastsi128_si256(_mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c));
+    return _mm256_shuffle_epi8(a, _mm256_add_epi32(low, set(0x01010101u * number)));
+  }
+  static I add_where(I a, I bytes, I select, int8_t value) {
+    I set_bits = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, select), select);
+    return _mm256_add_epi8(a, _mm256_and_si256(set_bits, _mm256_set1_epi8(value)));
+  }
 
   FACET_CPU_INLINE static void load_dwords(const uint8_t* first, size_t stride, size_t offset, I* out) {
     const uint8_t* p = first + offset;

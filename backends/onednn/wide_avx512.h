@@ -39,7 +39,15 @@ struct Avx512Wide {
     return _mm512_srai_epi32(a, n);
   }
   static I right(I a, int n) { return _mm512_srl_epi32(a, _mm_cvtsi32_si128(n)); }
-  static I multiply(I a, I b) { return _mm512_mullo_epi32(a, b); }
+  // Byte `number` of each output, four times.
+  static I spread_byte(I a, uint32_t number) {
+    const I low = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c));
+    return _mm512_shuffle_epi8(a, _mm512_add_epi32(low, set(0x01010101u * number)));
+  }
+  // a, and `value` more in the bytes where the bit of `select` is set.
+  static I add_where(I a, I bytes, I select, int8_t value) {
+    return _mm512_mask_add_epi8(a, _mm512_test_epi8_mask(bytes, select), a, _mm512_set1_epi8(value));
+  }
 
   // Dword k of the 16 bytes at first + r * stride + offset, of all outputs r, for k in 0..3.
   FACET_CPU_INLINE static void load_dwords(const uint8_t* first, size_t stride, size_t offset, I* out) {

@@ -277,6 +277,7 @@ TEST_CASE("row kernels and attention have the same bits in every instruction set
       CHECK(same([&](const Kernels& s, float* out) { s.add(x.data(), y.data(), n, out); }));
       CHECK(same([&](const Kernels& s, float* out) { s.mul(x.data(), y.data(), n, out); }));
       CHECK(same([&](const Kernels& s, float* out) { s.scale(x.data(), 0.7f, n, out); }));
+      CHECK(same([&](const Kernels& s, float* out) { s.add_scaled(y.data(), 0.3f, n, out); }));
       CHECK(same([&](const Kernels& s, float* out) { s.rms_norm(x.data(), y.data(), n, 1, 1e-6f, out); }));
       CHECK(same([&](const Kernels& s, float* out) { s.rms_norm(x.data(), nullptr, n, 1, 1e-6f, out); }));
       CHECK(same([&](const Kernels& s, float* out) {
@@ -286,7 +287,7 @@ TEST_CASE("row kernels and attention have the same bits in every instruction set
           [&](const Kernels& s, float* out) { s.to_half(x.data(), n, reinterpret_cast<uint16_t*>(out)); }));
     }
     for (bool half : {false, true}) {
-      for (uint32_t dim : {4u, 24u, 64u}) {
+      for (uint32_t dim : {4u, 24u, 60u, 64u}) {
         constexpr uint32_t positions = 64, pages = 3, count = 9;
         const size_t page_floats = size_t{positions} * 2 * dim;
         std::vector<float> cache = random.floats(pages * page_floats, -2, 2);
