@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
 """Measures facet-model against llama.cpp's llama-bench on the same file, in pairs that take turns.
 
-    versus.py --peer BIN_FOLDER [--facet BIN_FOLDER] [--model FILE] [--pairs 5] [--threads 2] [--floor PROMPT,GENERATE]
+    versus.py --peer BIN_FOLDER [--facet BIN_FOLDER] [--model FILE] [--pairs 9 | --quick] [--threads 2] [--floor PROMPT,GENERATE]
 
 Each pair runs both programs once, first one then the other, with the order changed from pair to pair, so that a machine that slows down
-meets both alike. Shown are the medians of prompt and generation tokens per second and the medians of the pairs' ratios (facet / peer).
-The machine must be quiet. Exit code 1 if a ratio is below --floor.
+meets both alike. A pair during which others (other processes, or the host of a virtual machine) took more than --foreign of the
+CPUs' time is dropped and run again, up to three times as many runs as --pairs in all. Shown are the medians of prompt and generation
+tokens per second, and the median of the pairs' ratios (facet / peer) with the 95% interval of its bootstrap. --quick is 3 pairs of
+short runs. Exit code 1 if a ratio is below --floor, 2 if no pair was undisturbed.
 """
 import argparse
 import json
 import os
+import random
+import resource
 import statistics
 import subprocess
 import sys
@@ -24,7 +28,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--facet", type=Path, default=root / "build/release/bin", help="the folder of facet-model")
     parser.add_argument("--model", type=Path, default=Path(models) / "gemma-3-270m-q4_k_m.gguf")
     parser.add_argument("--backend", default="onednn")
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--quick", action="store_true", help="3 pairs, 1 repetition, 32 tokens generated")
+    parser.add_argument("--foreign", type=float, default=0.05, help="share of the CPUs that others may take")
     parser.add_argument("--repetitions", type=int, default=2, help="inside each run")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prompt", type=int, default=512)
@@ -32,9 +38,23 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--depth", type=int, default=0)
     parser.add_argument("--floor", help="least ratios of prompt and generation, as in 0.3,0.5")
     options = parser.parse_args()
+    if options.quick:
+        options.pairs, options.repetitions, options.generate = 3, 1, 32
     if options.pairs < 1 or options.prompt < 1 or options.generate < 1:
         parser.error("--pairs, --prompt and --generate must be at least 1")
     return options
+
+
+def cpu_seconds() -> tuple[float, float]:
+    """Of all CPUs since boot: taken by anyone (the host included), and in all."""
+    ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    idle = ticks[3] + ticks[4]
+    return (sum(ticks) - idle) / os.sysconf("SC_CLK_TCK"), sum(ticks) / os.sysconf("SC_CLK_TCK")
+
+
+def own_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def run(command: list) -> str:
@@ -61,25 +81,49 @@ def run_facet(o: argparse.Namespace) -> tuple[float, float]:
     return result["prompt_tps"], result["generate_tps"]
 
 
+def run_pair(o: argparse.Namespace, facet_first: bool) -> tuple:
+    """The results of facet and of the peer, and the share of the CPUs' time that others took meanwhile."""
+    (taken, total), own = cpu_seconds(), own_seconds()
+    sides = {run_facet: None, run_peer: None}
+    for measure in sides if facet_first else reversed(sides):
+        sides[measure] = measure(o)
+    (taken_after, total_after), own_after = cpu_seconds(), own_seconds()
+    foreign = (taken_after - taken - (own_after - own)) / (total_after - total)
+    return sides[run_facet], sides[run_peer], max(0.0, foreign)
+
+
+def interval(ratios: list) -> tuple[float, float]:
+    """Where 95% of the medians of samples of the ratios lie, drawn with replacement; the same for the same ratios."""
+    draw = random.Random(1)
+    medians = sorted(statistics.median(draw.choices(ratios, k=len(ratios))) for _ in range(2000))
+    return medians[49], medians[-50]
+
+
 def main() -> int:
     o = parse_arguments()
-    facet, peer = [], []
-    for pair in range(o.pairs):
-        sides = [(run_facet, facet), (run_peer, peer)]
-        for measure, results in sides if pair % 2 == 0 else reversed(sides):
-            results.append(measure(o))
-        print(f"pair {pair + 1}: facet {facet[-1][0]:8.1f} {facet[-1][1]:7.1f}   peer {peer[-1][0]:8.1f} {peer[-1][1]:7.1f}",
-              flush=True)
+    pairs = []
+    for attempt in range(3 * o.pairs):
+        ours, theirs, foreign = run_pair(o, attempt % 2 == 0)
+        disturbed = foreign > o.foreign
+        if not disturbed:
+            pairs.append((ours, theirs))
+        print(f"pair {attempt + 1}: facet {ours[0]:8.1f} {ours[1]:7.1f}   peer {theirs[0]:8.1f} {theirs[1]:7.1f}   others {foreign:4.0%}" +
+              ("  dropped" if disturbed else ""), flush=True)
+        if len(pairs) == o.pairs:
+            break
+    if not pairs:
+        print("no pair was undisturbed: the machine is too busy to measure on", file=sys.stderr)
+        return 2
     floors = [float(part) for part in o.floor.split(",")] if o.floor else [0.0, 0.0]
     status = 0
-    print(f"{'tokens/s':14} {'facet':>9} {'peer':>9} {'ratio':>7}")
+    print(f"{'tokens/s':14} {'facet':>9} {'peer':>9} {'ratio':>7}   95% interval, {len(pairs)} pairs")
     for part, (name, floor) in enumerate(zip((f"prompt {o.prompt}", f"generate {o.generate}"), floors)):
-        ours, theirs = [f[part] for f in facet], [p[part] for p in peer]
-        ratio = statistics.median(f / p for f, p in zip(ours, theirs))
+        ratios = [ours[part] / theirs[part] for ours, theirs in pairs]
+        ratio, (low, high) = statistics.median(ratios), interval(ratios)
         below = ratio < floor
         status = 1 if below else status
-        print(f"{name:14} {statistics.median(ours):9.1f} {statistics.median(theirs):9.1f} {ratio:7.2f}" +
-              (f"  below {floor}" if below else ""))
+        print(f"{name:14} {statistics.median(p[0][part] for p in pairs):9.1f} {statistics.median(p[1][part] for p in pairs):9.1f} "
+              f"{ratio:7.2f}   {low:.2f} to {high:.2f}" + (f"  below {floor}" if below else ""))
     return status
 
 
