@@ -24,7 +24,7 @@ Result<void> Router::generate(Session& session, protocol::Generate&& generate, s
   request.status.model = model.name;
   request.status.priority = generate.priority;
   generate.model = model.name;
-  request.held = link::Start{model.path, std::move(generate)};
+  request.held = link::Start{model.path, std::move(generate), session.peer().uid, session.app(), 1};
 
   const protocol::RequestId client_id = request.client_id;
   const EngineId id = requests_.add(std::move(request));

@@ -39,6 +39,9 @@ void Batch::drop_sequence(uint32_t sequence) {
     flags_[row] = 0;
     --live_rows_;
   }
+  for (uint32_t group = 0; group < groups_; ++group) {
+    tables_[sequence * groups_ + group] = {sizeof(facet_page_table), 0, 0, nullptr};
+  }
 }
 
 facet_rows Batch::rows() const {

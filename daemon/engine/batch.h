@@ -24,7 +24,7 @@ class Batch {
   // A row that writes nothing to the cache and sees up to the position before its own.
   void add_reader(uint32_t sequence, uint32_t token, uint32_t position);
   // The sequence's rows count no more: its cache is neither read nor written by what is submitted from here
-  // on.
+  // on, and its pages may go to others.
   void drop_sequence(uint32_t sequence);
 
   uint32_t row_count() const { return static_cast<uint32_t>(tokens_.size()); }

@@ -1,5 +1,6 @@
 #include "daemon/engine/engine.h"
 
+#include <array>
 #include <atomic>
 #include <map>
 #include <optional>
@@ -8,6 +9,7 @@
 #include "daemon/base/log.h"
 #include "daemon/base/mailbox.h"
 #include "daemon/engine/chat_prompt.h"
+#include "daemon/engine/class_share.h"
 #include "daemon/engine/served_model.h"
 #include "plugins/host/backend.h"
 #include "plugins/host/discovery.h"
@@ -16,11 +18,6 @@ namespace facet::engine {
 namespace {
 
 constexpr Micros kLoadReportMicros = 100'000;
-
-bool same(const link::Load& a, const link::Load& b) {
-  return a.running == b.running && a.waiting == b.waiting && a.cache_pages == b.cache_pages &&
-         a.cache_pages_free == b.cache_pages_free;
-}
 
 }  // namespace
 
@@ -43,6 +40,7 @@ class Engine::Impl {
 
  private:
   void handle(std::deque<link::ToEngine> messages);
+  bool slice();
   void start(const link::Start& start);
   // The model of that file, loaded if need be.
   Result<ServedModel*> model(const link::Start& start);
@@ -58,21 +56,39 @@ class Engine::Impl {
   std::atomic<bool> stopping_{false};
 
   std::map<std::string, std::unique_ptr<ServedModel>> models_;  // by path
+  ClassShare share_;
+  std::string last_model_;  // whose slice was the last
   link::Load reported_;
   Micros reported_at_ = 0;
 };
 
 void Engine::Impl::run() {
-  auto between = [this] { handle(mailbox_.take()); };
   bool idle = true;
   while (!stopping_) {
     handle(idle ? mailbox_.wait() : mailbox_.take());
-    idle = true;
-    for (auto& [path, model] : models_) {
-      if (model->step(between)) idle = false;
-    }
+    idle = !slice();
     report_load(idle);
   }
+}
+
+// One slice of the class whose turn it is. False if nobody has anything to do.
+bool Engine::Impl::slice() {
+  std::array<bool, ClassShare::kClasses> ready{};
+  for (auto& [path, model] : models_) {
+    model->admit();
+    for (size_t which = 0; which < ready.size(); ++which) ready[which] |= model->ready(which);
+  }
+  const auto which = share_.next(ready);
+  if (!which) return false;
+  // Models take turns.
+  auto model = models_.upper_bound(last_model_);
+  for (;; ++model) {
+    if (model == models_.end()) model = models_.begin();
+    if (model->second->ready(*which)) break;
+  }
+  last_model_ = model->first;
+  share_.ran(*which, static_cast<double>(model->second->slice(*which)), ready);
+  return true;
 }
 
 void Engine::Impl::handle(std::deque<link::ToEngine> messages) {
@@ -89,7 +105,7 @@ void Engine::Impl::handle(std::deque<link::ToEngine> messages) {
 
 void Engine::Impl::start(const link::Start& start) {
   auto served = model(start);
-  Result<void> added = served.ok() ? (*served)->add(start.request) : Result<void>(served.error());
+  Result<void> added = served.ok() ? (*served)->add(start) : Result<void>(served.error());
   if (!added.ok()) sink_(protocol::Failed{start.request.id, added.error().code, added.error().message});
 }
 
@@ -139,13 +155,17 @@ void Engine::Impl::tell_model(const std::string& name, const std::string& path, 
 void Engine::Impl::report_load(bool idle) {
   link::Load load;
   for (auto& [path, model] : models_) {
-    load.running += model->running();
-    load.waiting += model->waiting();
-    load.cache_pages += model->pages();
-    load.cache_pages_free += model->pages_free();
+    const link::Load its = model->load();
+    load.running += its.running;
+    load.waiting += its.waiting;
+    load.cache_pages += its.cache_pages;
+    load.cache_pages_free += its.cache_pages_free;
+    load.parked += its.parked;
+    load.evicted += its.evicted;
+    load.cached_tokens += its.cached_tokens;
   }
   const Micros now = now_micros();
-  if (same(load, reported_) || (!idle && now - reported_at_ < kLoadReportMicros)) return;
+  if (load == reported_ || (!idle && now - reported_at_ < kLoadReportMicros)) return;
   reported_ = load;
   reported_at_ = now;
   sink_(load);

@@ -11,8 +11,9 @@ namespace {
 // a person notices.
 constexpr Micros kSliceMicros = 4000;
 
+// 2^b rows and fewer, down to more than half as many, are alike.
 size_t bucket(uint32_t rows) {
-  return std::min<size_t>(std::bit_width(rows), 16);
+  return std::min<size_t>(std::bit_width(rows - 1), 16);
 }
 
 std::optional<TokenRows> per_layer_rows(const model::Model& model, uint32_t max_rows) {
@@ -34,8 +35,12 @@ Result<Runner> Runner::create(plugins::Device& device, std::shared_ptr<const mod
   FACET_TRY(plugins::Program program, device.create_program(desc));
   FACET_TRY(RunnerBytes bytes, bytes_of(device, program, *model, options));
   FACET_TRY(plugins::Cache cache, device.create_cache(*desc.cache, options.pages));
-  FACET_TRY(plugins::Context context, program.create_context(options.max_rows, options.max_selected));
-  return Runner(std::move(model), std::move(program), std::move(cache), std::move(context), bytes,
+  std::vector<Place> places;
+  for (uint32_t i = 0; i < options.places; ++i) {
+    FACET_TRY(plugins::Context context, program.create_context(options.max_rows, options.max_selected));
+    places.push_back({std::move(context)});
+  }
+  return Runner(std::move(model), std::move(program), std::move(cache), std::move(places), bytes,
                 options.max_rows);
 }
 
@@ -44,7 +49,8 @@ Result<RunnerBytes> Runner::bytes_of(plugins::Device& device, const plugins::Pro
   RunnerBytes bytes;
   bytes.weights_private = program.private_bytes();
   FACET_TRY(bytes.cache, device.cache_bytes(*model.program().desc(options.cache_type).cache, options.pages));
-  FACET_TRY(bytes.scratch, program.context_bytes(options.max_rows, options.max_selected));
+  FACET_TRY(uint64_t context, program.context_bytes(options.max_rows, options.max_selected));
+  bytes.scratch = context * options.places;
   if (const model::GgufTensor* table = model.family().per_layer_table) {
     bytes.scratch += TokenRows::bytes(*table, options.max_rows);
   }
@@ -52,60 +58,86 @@ Result<RunnerBytes> Runner::bytes_of(plugins::Device& device, const plugins::Pro
 }
 
 Runner::Runner(std::shared_ptr<const model::Model> model, plugins::Program program, plugins::Cache cache,
-               plugins::Context context, RunnerBytes bytes, uint32_t max_rows)
+               std::vector<Place> places, RunnerBytes bytes, uint32_t max_rows)
     : model_(std::move(model)),
       per_layer_(per_layer_rows(*model_, max_rows)),
       program_(std::move(program)),
       cache_(std::move(cache)),
-      context_(std::move(context)),
+      places_(std::move(places)),
       bytes_(bytes),
       max_rows_(max_rows) {}
 
-void Runner::run(Batch& batch, const std::function<void()>& between) {
-  const uint32_t last = static_cast<uint32_t>(program_.cuts().size()) - 1;
+void Runner::begin(uint32_t place, Batch& batch) {
+  places_[place].batch = &batch;
+  places_[place].cut = 0;
+}
+
+bool Runner::over(uint32_t place) const {
+  const Place& its = places_[place];
+  return its.batch == nullptr || its.cut == last_cut() || its.batch->live_rows() == 0;
+}
+
+Micros Runner::slice(uint32_t place) {
+  Place& its = places_[place];
+  Batch& batch = *its.batch;
+  const facet_rows rows = batch.rows();
+  facet_submit submit{};
+  submit.size = sizeof submit;
+  submit.first_cut = its.cut;
+  submit.last_cut = slice_end(its.cut, batch.row_count());
+  submit.rows = &rows;
+  submit.cache = cache_.handle();
+  submit.sequence_count = batch.sequence_count();
+  submit.tables = batch.tables().data();
+
+  const Micros start = now_micros();
   facet_input input{};
-  if (per_layer_) input = per_layer_->fill(batch.tokens());
-  for (uint32_t cut = 0; cut < last && batch.live_rows() > 0;) {
-    const uint32_t end = slice_end(cut, batch.row_count());
-    const facet_rows rows = batch.rows();
-    facet_submit submit{};
-    submit.size = sizeof submit;
-    submit.first_cut = cut;
-    submit.last_cut = end;
-    submit.rows = &rows;
-    submit.cache = cache_.handle();
-    submit.sequence_count = batch.sequence_count();
-    submit.tables = batch.tables().data();
-    submit.input_count = per_layer_ ? 1 : 0;
+  if (per_layer_ && its.cut == 0) {
+    input = per_layer_->fill(batch.tokens());
+    submit.input_count = 1;
     submit.inputs = &input;
-
-    const Micros start = now_micros();
-    auto fence = context_.submit(submit);
-    if (!fence.ok()) device_failed(fence.error());
-    if (auto done = context_.wait(*fence); !done.ok()) device_failed(done.error());
-    learn(end - cut, batch.row_count(), now_micros() - start);
-    cut = end;
-    between();
   }
+  auto fence = its.context.submit(submit);
+  if (!fence.ok()) device_failed(fence.error());
+  if (auto done = its.context.wait(*fence); !done.ok()) device_failed(done.error());
+  const Micros took = now_micros() - start;
+  learn(submit.last_cut - its.cut, batch.row_count(), took);
+  its.cut = submit.last_cut;
+  return took;
 }
 
-void Runner::read_logits(uint32_t first, uint32_t rows, std::span<float> logits) {
-  read(0, first, rows, logits);
+void Runner::run(Batch& batch) {
+  begin(0, batch);
+  while (!over(0)) slice(0);
 }
 
-void Runner::read_hidden(uint32_t first, uint32_t rows, std::span<float> hidden) {
-  read(model_->program().find_output(model::kHidden).value(), first, rows, hidden);
+void Runner::read_logits(uint32_t first, uint32_t rows, std::span<float> logits, uint32_t place) {
+  read(place, 0, first, rows, logits);
 }
 
-void Runner::read(uint32_t port, uint32_t first, uint32_t rows, std::span<float> values) {
-  if (auto done = context_.read_output(port, first, rows, values); !done.ok()) device_failed(done.error());
+void Runner::read_hidden(uint32_t first, uint32_t rows, std::span<float> hidden, uint32_t place) {
+  read(place, model_->program().find_output(model::kHidden).value(), first, rows, hidden);
+}
+
+void Runner::read(uint32_t place, uint32_t port, uint32_t first, uint32_t rows, std::span<float> values) {
+  auto done = places_[place].context.read_output(port, first, rows, values);
+  if (!done.ok()) device_failed(done.error());
+}
+
+uint32_t Runner::rows_within(Micros micros) const {
+  double cost = 0;  // of a run of 2^b rows; twice that of half as many where it is not known
+  size_t b = 0;
+  for (; b < micros_per_cut_.size(); ++b) {
+    cost = micros_per_cut_[b] == 0 ? 2 * cost : micros_per_cut_[b] * last_cut();
+    if (cost > static_cast<double>(micros)) break;
+  }
+  return b == 0 ? 1 : std::min(1u << (b - 1), max_rows_);
 }
 
 uint32_t Runner::slice_end(uint32_t first, uint32_t rows) const {
-  const uint32_t last = static_cast<uint32_t>(program_.cuts().size()) - 1;
   const double cost = micros_per_cut_[bucket(rows)];
   const uint32_t cuts = cost == 0 ? 1 : static_cast<uint32_t>(std::clamp(kSliceMicros / cost, 1.0, 1e6));
-  return std::min(last, first + cuts);
+  return std::min(last_cut(), first + cuts);
 }
 
 void Runner::learn(uint32_t cuts, uint32_t rows, Micros took) {

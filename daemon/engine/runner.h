@@ -1,12 +1,13 @@
-// The runner: a model on a device, with its cache and one context, running batches slice by slice.
+// The runner: a model on a device, with its cache and some contexts, running batches slice by slice.
 //
 // A *run* computes all ops for a batch. A *slice* is a range of cut points that lasts a few milliseconds:
-// between slices the caller looks for messages, and may drop sequences from the batch. The runner learns what
-// a cut costs for a number of rows and chooses the slices' lengths; results do not depend on them.
+// between slices the caller looks for messages, and may drop sequences from the batch. Each *place* holds one
+// run, in a context of its own: a run is *parked* while slices of another place's run go first, and goes on
+// where it was. The runner learns what a cut costs for a number of rows and chooses the slices' lengths;
+// results do not depend on them.
 #pragma once
 
 #include <array>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -27,6 +28,7 @@ struct RunnerOptions {
   std::vector<uint32_t> pages;  // per cache group
   uint32_t max_rows = 0;        // of a batch
   uint32_t max_selected = 0;    // rows of a batch whose logits are wanted
+  uint32_t places = 1;          // runs that may be in work at once
 };
 
 // Bytes that a runner takes, known before it is made. Mapped weights are not among them.
@@ -49,14 +51,24 @@ class Runner {
   static Result<RunnerBytes> bytes_of(plugins::Device& device, const plugins::Program& program,
                                       const model::Model& model, const RunnerOptions& options);
 
-  // Runs the batch whole, or until no row of it is live. Calls `between` after each slice; it may drop
-  // sequences. Throws std::runtime_error if the device fails.
-  void run(Batch& batch, const std::function<void()>& between);
+  // Begins a run in a place, where none is in work. The batch stays as it is, but for dropped sequences,
+  // until the run is over or another one begins there.
+  void begin(uint32_t place, Batch& batch);
+  // Whether the place's run is done, or no row of it is live any more.
+  bool over(uint32_t place) const;
+  // Runs the next slice of a run that is not over. Returns how long it took. Throws std::runtime_error if the
+  // device fails.
+  Micros slice(uint32_t place);
+  // A run from begin to end in place 0.
+  void run(Batch& batch);
 
-  // Logits of selected rows [first, first + rows) of the last run that was not left: [rows, vocabulary].
-  void read_logits(uint32_t first, uint32_t rows, std::span<float> logits);
+  // Logits of selected rows [first, first + rows) of a place's run, which was done whole: [rows, vocabulary].
+  void read_logits(uint32_t first, uint32_t rows, std::span<float> logits, uint32_t place = 0);
   // Their states before the output matrix: [rows, embedding]. The program has an output for them.
-  void read_hidden(uint32_t first, uint32_t rows, std::span<float> hidden);
+  void read_hidden(uint32_t first, uint32_t rows, std::span<float> hidden, uint32_t place = 0);
+
+  // The most rows, a power of two, that a run may have to take no longer than that, by what was learned.
+  uint32_t rows_within(Micros micros) const;
 
   const model::Model& model() const { return *model_; }
   const plugins::Cache& cache() const { return cache_; }
@@ -64,10 +76,17 @@ class Runner {
   uint32_t max_rows() const { return max_rows_; }
 
  private:
-  Runner(std::shared_ptr<const model::Model> model, plugins::Program program, plugins::Cache cache,
-         plugins::Context context, RunnerBytes bytes, uint32_t max_rows);
+  struct Place {
+    plugins::Context context;
+    Batch* batch = nullptr;  // nullptr: no run was begun
+    uint32_t cut = 0;
+  };
 
-  void read(uint32_t port, uint32_t first, uint32_t rows, std::span<float> values);
+  Runner(std::shared_ptr<const model::Model> model, plugins::Program program, plugins::Cache cache,
+         std::vector<Place> places, RunnerBytes bytes, uint32_t max_rows);
+
+  void read(uint32_t place, uint32_t port, uint32_t first, uint32_t rows, std::span<float> values);
+  uint32_t last_cut() const { return static_cast<uint32_t>(program_.cuts().size()) - 1; }
   uint32_t slice_end(uint32_t first, uint32_t rows) const;
   void learn(uint32_t cuts, uint32_t rows, Micros took);
 
@@ -75,10 +94,10 @@ class Runner {
   std::optional<TokenRows> per_layer_;
   plugins::Program program_;
   plugins::Cache cache_;
-  plugins::Context context_;
+  std::vector<Place> places_;
   RunnerBytes bytes_;
   uint32_t max_rows_;
-  std::array<double, 17> micros_per_cut_{};  // by the power of two of the rows; 0: not known
+  std::array<double, 17> micros_per_cut_{};  // by the power of two that the rows go up to; 0: not known
 };
 
 }  // namespace facet::engine

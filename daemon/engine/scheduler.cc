@@ -4,20 +4,118 @@
 
 namespace facet::engine {
 
-std::vector<Share> plan_step(std::span<const Candidate> candidates, uint32_t rows, uint32_t chunk) {
-  std::vector<Share> shares;
-  auto give = [&](bool prompts) {
-    for (uint32_t i = 0; i < candidates.size() && rows > 0; ++i) {
-      const Candidate& c = candidates[i];
-      if (c.paused || c.pending == 0 || (c.pending > 1) != prompts) continue;
-      uint32_t share = std::min({c.pending, rows, chunk});
-      shares.push_back({i, share});
-      rows -= share;
+void Scheduler::add(Id id, size_t which, const Owner& owner) {
+  requests_.emplace(id, Request{which, owner, arrivals_++});
+  classes_[which].waiting.push(id, owner);
+}
+
+void Scheduler::remove(Id id) {
+  auto found = requests_.find(id);
+  if (found == requests_.end()) return;
+  Request& request = found->second;
+  if (request.running) {
+    leave_running(id, request);
+  } else {
+    classes_[request.which].waiting.remove(id);
+  }
+  requests_.erase(found);
+}
+
+void Scheduler::start(Id id) {
+  Request& request = requests_.at(id);
+  Class& its = classes_[request.which];
+  its.waiting.remove(id);
+  its.waiting.started(request.owner);
+  request.running = true;
+  request.paused = false;
+  // In order of arrival also if it was evicted before.
+  auto later = std::find_if(its.running.begin(), its.running.end(),
+                            [&](Id other) { return requests_.at(other).arrival > request.arrival; });
+  its.running.insert(later, id);
+  ++running_;
+}
+
+void Scheduler::evict(Id id) {
+  Request& request = requests_.at(id);
+  leave_running(id, request);
+  classes_[request.which].waiting.push_front(id, request.owner);
+}
+
+void Scheduler::leave_running(Id id, Request& request) {
+  update(id, 0, true);  // nothing to do, and not active
+  Class& its = classes_[request.which];
+  std::erase(its.running, id);
+  request.running = false;
+  --running_;
+}
+
+std::optional<Scheduler::Id> Scheduler::victim(Id waiting, const std::vector<Id>& spared) const {
+  const Request& request = requests_.at(waiting);
+  for (size_t which = kClasses; which-- > request.which;) {
+    const Class& its = classes_[which];
+    std::optional<Id> furthest;
+    for (Id id : its.running) {
+      const Owner& owner = requests_.at(id).owner;
+      if (std::find(spared.begin(), spared.end(), id) != spared.end()) continue;
+      if (which == request.which && its.waiting.lead(owner, request.owner) < kLeadToEvict) continue;
+      // The later of equal ones: it has the least to lose.
+      if (!furthest || !its.waiting.before(owner, requests_.at(*furthest).owner)) furthest = id;
     }
-  };
-  give(false);
-  give(true);
+    if (furthest) return furthest;
+  }
+  return std::nullopt;
+}
+
+void Scheduler::update(Id id, uint32_t pending, bool paused) {
+  Request& request = requests_.at(id);
+  Class& its = classes_[request.which];
+  its.ready -= request.ready();
+  its.generating -= request.generating();
+  request.pending = pending;
+  // Who waits for its reader is not active: it gets no share that it could not use.
+  if (paused && !request.paused) its.waiting.stopped(request.owner);
+  if (!paused && request.paused) its.waiting.started(request.owner);
+  request.paused = paused;
+  its.ready += request.ready();
+  its.generating += request.generating();
+}
+
+std::vector<Share> Scheduler::plan(size_t which, uint32_t rows, uint32_t chunk) const {
+  const Class& its = classes_[which];
+  std::vector<std::pair<Id, const Request*>> prompts;
+  std::vector<Share> shares;
+  for (Id id : its.running) {
+    const Request& request = requests_.at(id);
+    if (!request.ready()) continue;
+    if (request.generating()) {
+      shares.push_back({id, 1});
+    } else {
+      prompts.emplace_back(id, &request);
+    }
+  }
+  std::stable_sort(prompts.begin(), prompts.end(), [&](const auto& a, const auto& b) {
+    return its.waiting.before(a.second->owner, b.second->owner);
+  });
+  uint32_t left = rows - std::min<uint32_t>(rows, static_cast<uint32_t>(shares.size()));
+  for (const auto& [id, request] : prompts) {
+    if (left == 0) break;
+    const uint32_t share = std::min({request->pending, left, chunk});
+    shares.push_back({id, share});
+    left -= share;
+  }
   return shares;
+}
+
+size_t Scheduler::waiting() const {
+  size_t waiting = 0;
+  for (const Class& one : classes_) waiting += one.waiting.size();
+  return waiting;
+}
+
+size_t Scheduler::position(Id id) const {
+  auto found = requests_.find(id);
+  if (found == requests_.end() || found->second.running) return 0;
+  return classes_[found->second.which].waiting.position(id);
 }
 
 }  // namespace facet::engine

@@ -1,28 +1,99 @@
-// The scheduler: which sequences take part in the next step, and with how many rows.
+// The scheduler of one model: who waits, who runs, who gives way, and what the next step of a class consists
+// of.
 //
-// Pure: no clock, thread, socket or tensor. First come, first served: sequences that generate (one pending
-// token) all take part, so that the weights are read once for all of them; what room is left goes to the
-// prompts, oldest first.
+// Class     how urgent a request is, by number: 0 is the most urgent (protocol::Priority). A step is of one
+// class,
+//           so that nobody more urgent pays for it; which class goes next is for ClassShare.
+// Waiting   known, without a place in the cache. Running: with one.
+// Evicted   put back among the waiting, to be read again from its first token, so that someone else gets its
+// place.
+//
+// Pure: no clock, thread, socket or tensor. Inside a class it is weighted fair by the device's time that was
+// used: by user, then by app, then by arrival (FairQueue).
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <span>
+#include <optional>
+#include <unordered_map>
 #include <vector>
+
+#include "daemon/engine/class_share.h"
+#include "daemon/engine/fair_queue.h"
 
 namespace facet::engine {
 
-// A running sequence, as the scheduler sees it.
-struct Candidate {
-  uint32_t pending;  // tokens that are not in the cache yet
-  bool paused;       // no credit
-};
-
+// A part of a step: so many rows, at least 1, of a running request.
 struct Share {
-  uint32_t candidate;  // index
-  uint32_t rows;       // at least 1
+  uint64_t id;
+  uint32_t rows;
 };
 
-// Candidates in order of arrival. At most `rows` in all and `chunk` of one candidate.
-std::vector<Share> plan_step(std::span<const Candidate> candidates, uint32_t rows, uint32_t chunk);
+class Scheduler {
+ public:
+  using Id = uint64_t;
+  static constexpr size_t kClasses = ClassShare::kClasses;
+  // A user whose requests used that much more of the device than those of one that waits gives a place up to
+  // it, microseconds of the device for the user's weight.
+  static constexpr double kLeadToEvict = 2e6;
+
+  // `id` is new.
+  void add(Id id, size_t which, const Owner& owner);
+  // Forgets it, waiting or running. No effect if it is not known.
+  void remove(Id id);
+
+  // The waiting request of that class that starts next.
+  std::optional<Id> next_waiting(size_t which) const { return classes_[which].waiting.front(); }
+  void start(Id id);
+  void evict(Id id);
+  // The running request that gives its place to `waiting`, of a lower class or of a user who is far ahead: of
+  // the lowest class there is the one who is furthest ahead, and of that one's the youngest. Not one of
+  // `spared`.
+  std::optional<Id> victim(Id waiting, const std::vector<Id>& spared) const;
+
+  // What a running request has to do: tokens that are not in the cache yet; paused without credit.
+  void update(Id id, uint32_t pending, bool paused);
+  // Whether a running request of that class has something to do.
+  bool ready(size_t which) const { return classes_[which].ready > 0; }
+  // Running requests of that class that generate: they have one pending token.
+  uint32_t generating(size_t which) const { return classes_[which].generating; }
+  // The next step of a class: all that generate (one pending token), so that weights are read once for them,
+  // then prompts. At most `rows` in all, but never fewer than one per generating request, and `chunk` of one
+  // request.
+  std::vector<Share> plan(size_t which, uint32_t rows, uint32_t chunk) const;
+  // A running or just removed request used so much of the device.
+  void charge(size_t which, const Owner& owner, double micros) {
+    classes_[which].waiting.charge(owner, micros);
+  }
+
+  size_t waiting() const;
+  size_t running() const { return running_; }
+  // Waiting requests of its class that start before it, an estimate.
+  size_t position(Id id) const;
+
+ private:
+  struct Request {
+    size_t which;
+    Owner owner;
+    uint64_t arrival;
+    bool running = false;
+    uint32_t pending = 0;
+    bool paused = false;
+
+    bool ready() const { return running && pending > 0 && !paused; }
+    bool generating() const { return ready() && pending == 1; }
+  };
+  struct Class {
+    FairQueue waiting;
+    std::vector<Id> running;  // in order of arrival
+    uint32_t ready = 0, generating = 0;
+  };
+  void leave_running(Id id, Request& request);
+
+  std::array<Class, kClasses> classes_;
+  std::unordered_map<Id, Request> requests_;
+  uint64_t arrivals_ = 0;
+  size_t running_ = 0;
+};
 
 }  // namespace facet::engine

@@ -103,9 +103,17 @@ Sequence::Sequence(const protocol::Generate& request, AnswerText answer, Micros 
       credit_(request.credit),
       arrived_(now) {}
 
-void Sequence::start(std::unique_ptr<SequencePages> pages, Micros now) {
+void Sequence::start(std::unique_ptr<SequencePages> pages, uint32_t cached, Micros now) {
   pages_ = std::move(pages);
+  cached_ = cached;
+  if (started_ != 0) return;
   started_ = now;
+  found_ = cached;
+}
+
+void Sequence::evict() {
+  pages_.reset();
+  cached_ = 0;
 }
 
 void Sequence::grant(uint32_t tokens) {
@@ -157,7 +165,7 @@ protocol::Finish Sequence::finish(Micros now) {
   finish.text = std::move(rest.text);
   finish.parts = std::move(rest.parts);
   const uint32_t generated = static_cast<uint32_t>(tokens_.size()) - prompt_tokens_;
-  finish.usage = {prompt_tokens_, generated};
+  finish.usage = {prompt_tokens_, generated, found_};
   auto span = [](Micros from, Micros to) { return static_cast<uint64_t>(std::max<Micros>(to - from, 0)); };
   finish.timings.queued = span(arrived_, started_ == 0 ? now : started_);
   if (started_ != 0) finish.timings.prompt = span(started_, first_token_ == 0 ? now : first_token_);

@@ -36,12 +36,18 @@ class Sequence {
   uint32_t positions() const { return limit_; }
   uint32_t prompt_tokens() const { return prompt_tokens_; }
 
-  // Gives it its place in the cache: it runs from here on.
-  void start(std::unique_ptr<SequencePages> pages, Micros now);
+  // Gives it its place in the cache, where its first `cached` tokens are already: it runs from here on.
+  void start(std::unique_ptr<SequencePages> pages, uint32_t cached, Micros now);
+  // Keeps what it has in the cache for other sequences of that key.
+  void keep(uint64_t key) const { pages_->keep(key, tokens_, cached_); }
+  // Takes its place away: all its tokens are pending again, and will give the same ones when it starts anew.
+  void evict();
+  bool started() const { return pages_ != nullptr; }
   SequencePages& pages() { return *pages_; }
 
   uint32_t cached() const { return cached_; }
   uint32_t pending() const { return static_cast<uint32_t>(tokens_.size()) - cached_; }
+  std::span<const text::Token> tokens() const { return tokens_; }  // of prompt and answer
   uint32_t token(uint32_t position) const { return static_cast<uint32_t>(tokens_[position]); }
   bool paused() const { return credit_bounded_ && credit_ == 0; }
   void grant(uint32_t tokens);
@@ -72,6 +78,7 @@ class Sequence {
   uint32_t prompt_tokens_ = 0;
   uint32_t limit_ = 0;  // tokens_ may grow to
   uint32_t cached_ = 0;
+  uint32_t found_ = 0;  // tokens of the prompt that were in the cache when it started first
   std::unique_ptr<SequencePages> pages_;
   std::optional<protocol::FinishReason> finish_;
 

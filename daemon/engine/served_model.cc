@@ -1,13 +1,21 @@
 #include "daemon/engine/served_model.h"
 
 #include <algorithm>
-#include <array>
 
 #include "daemon/engine/cache_plan.h"
 #include "daemon/engine/chat_prompt.h"
-#include "daemon/engine/scheduler.h"
 
 namespace facet::engine {
+namespace {
+
+// What a step of a class may take, so that one who asks in between does not wait long, and who generates
+// beside a prompt gets its tokens in time.
+constexpr std::array<Micros, Scheduler::kClasses> kStepMicros{100'000, 200'000, 800'000};
+// Rows of prompts that a step has in any case: fewer read the weights for too little work. Less beside those
+// who generate and wait for it.
+constexpr uint32_t kLeastRows = 64, kLeastRowsBeside = 16;
+
+}  // namespace
 
 Result<std::unique_ptr<ServedModel>> ServedModel::load(plugins::Device& device, const std::string& path,
                                                        const EngineOptions& options,
@@ -21,142 +29,228 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(plugins::Device& device, 
   wanted.max_rows =
       options.chunk + options.max_sequences;  // so that generating never leaves a prompt without rows
   wanted.max_selected = options.max_sequences;
-  PagePools pools;
-  for (uint32_t pages : wanted.pages) pools.pools.emplace_back(pages);
-  pools.windows = model->windows();
+  wanted.places = kClasses;
+  auto pools = std::make_unique<PagePools>(wanted.pages, model->windows());
   FACET_TRY(Runner runner, Runner::create(device, std::move(model), wanted));
   return std::unique_ptr<ServedModel>(
       new ServedModel(std::move(runner), std::move(pools), options, context, sink));
 }
 
-ServedModel::ServedModel(Runner runner, PagePools pools, const EngineOptions& options, uint32_t context,
-                         Engine::Sink sink)
+ServedModel::ServedModel(Runner runner, std::unique_ptr<PagePools> pools, const EngineOptions& options,
+                         uint32_t context, Engine::Sink sink)
     : runner_(std::move(runner)),
       pools_(std::move(pools)),
       options_(options),
       chat_format_(chat_format_of(runner_.model())),
       context_(context),
       sink_(std::move(sink)),
-      batch_(static_cast<uint32_t>(pools_.pools.size())),
+      steps_(kClasses, Step(pools_->groups())),
       logits_(runner_.model().config().vocabulary) {}
 
-Result<void> ServedModel::add(const protocol::Generate& request) {
-  if (waiting_.size() >= options_.max_waiting) {
-    return Error{FACET_EXHAUSTED, std::to_string(waiting_.size()) + " requests wait for this model already"};
+Result<void> ServedModel::add(const link::Start& start) {
+  if (scheduler_.waiting() >= options_.max_waiting) {
+    return Error{FACET_EXHAUSTED,
+                 std::to_string(scheduler_.waiting()) + " requests wait for this model already"};
   }
-  FACET_TRY(Sequence sequence, Sequence::make(request, model(), chat_format_, context_, now_micros()));
-  waiting_.push_back(std::move(sequence));
+  const uint64_t id = start.request.id;
+  if (requests_.count(id) != 0) return Error{FACET_INVALID_ARGUMENT, "id: it is in use"};
+  FACET_TRY(Sequence sequence, Sequence::make(start.request, model(), chat_format_, context_, now_micros()));
+  const auto which = static_cast<size_t>(start.request.priority);
+  const Owner owner{start.user, start.app, start.weight};
+  requests_.emplace(id, Request{std::move(sequence), owner, which});
+  scheduler_.add(id, which, owner);
   return {};
 }
 
 void ServedModel::cancel(uint64_t id) {
-  auto waiting =
-      std::find_if(waiting_.begin(), waiting_.end(), [&](const Sequence& s) { return s.id() == id; });
-  if (waiting != waiting_.end()) {
-    waiting->cancel();
-    sink_(waiting->finish(now_micros()));
-    waiting_.erase(waiting);
-    return;
-  }
-  for (auto& sequence : running_) {
-    if (sequence->id() != id) continue;
-    sequence->cancel();  // swept after the step, whose remaining slices leave it out
-    for (uint32_t part = 0; part < parts_.size(); ++part) {
-      if (parts_[part].sequence == sequence.get()) batch_.drop_sequence(part);
-    }
-    return;
-  }
+  auto found = requests_.find(id);
+  if (found == requests_.end()) return;
+  found->second.sequence.cancel();
+  finish(found->second);
 }
 
 void ServedModel::grant(uint64_t id, uint32_t tokens) {
-  for (Sequence& sequence : waiting_) {
-    if (sequence.id() == id) return sequence.grant(tokens);
-  }
-  for (auto& sequence : running_) {
-    if (sequence->id() == id) return sequence->grant(tokens);
-  }
-}
-
-bool ServedModel::step(const std::function<void()>& between) {
-  sweep();
-  admit();
-  if (!fill()) return false;
-  runner_.run(batch_, between);
-  commit();
-  parts_.clear();
-  sweep();
-  return true;
+  auto found = requests_.find(id);
+  if (found == requests_.end()) return;
+  found->second.sequence.grant(tokens);
+  if (found->second.sequence.started()) update(found->second);
 }
 
 void ServedModel::admit() {
-  while (!waiting_.empty() && running_.size() < options_.max_sequences) {
-    Sequence& first = waiting_.front();
-    auto pages = std::make_unique<SequencePages>(pools_, first.positions(), options_.chunk);
-    if (!pages->valid()) return;
-    first.start(std::move(pages), now_micros());
-    sink_(link::Started{first.id(), first.prompt_tokens()});
-    running_.push_back(std::make_unique<Sequence>(std::move(first)));
-    waiting_.pop_front();
+  for (size_t which = 0; which < kClasses; ++which) {
+    while (auto id = scheduler_.next_waiting(which)) {
+      if (!start(requests_.at(*id))) break;
+    }
   }
 }
 
-bool ServedModel::fill() {
-  std::vector<Candidate> candidates;
-  for (auto& sequence : running_) candidates.push_back({sequence->pending(), sequence->paused()});
-  batch_.clear();
-  for (const Share& share : plan_step(candidates, runner_.max_rows(), options_.chunk)) {
-    Sequence& sequence = *running_[share.candidate];
+// Gives a waiting request its place, evicting others if that is what it takes; nobody is evicted in vain.
+bool ServedModel::start(Request& request) {
+  Sequence& sequence = request.sequence;
+  std::vector<uint64_t> victims;
+  std::vector<uint32_t> released(pools_->groups());
+  auto fits = [&] {
+    if (scheduler_.running() - victims.size() >= options_.max_sequences) return false;
+    for (uint32_t group = 0; group < released.size(); ++group) {
+      const uint32_t needed = pages_needed(pools_->window(group), sequence.positions(), options_.chunk);
+      if (pools_->pool(group).unreserved() + released[group] < needed) return false;
+    }
+    return true;
+  };
+  while (!fits()) {
+    const auto victim = scheduler_.victim(sequence.id(), victims);
+    if (!victim) return false;
+    victims.push_back(*victim);
+    for (uint32_t group = 0; group < released.size(); ++group) {
+      released[group] += requests_.at(*victim).sequence.pages().reserved(group);
+    }
+  }
+  for (uint64_t victim : victims) evict(requests_.at(victim));
+
+  // The last token is read in any case: its logits give the next one.
+  const uint32_t most = (sequence.pending() - 1) / model::kPagePositions;
+  const Prefix prefix = pools_->prefixes().find(request.owner.user, sequence.tokens(), most);
+  auto pages = std::make_unique<SequencePages>(*pools_, sequence.positions(), options_.chunk, prefix);
+  sequence.start(std::move(pages), prefix.blocks * model::kPagePositions, now_micros());
+  cached_tokens_ += sequence.cached();
+  scheduler_.start(sequence.id());
+  update(request);
+  sink_(link::Started{sequence.id(), sequence.prompt_tokens()});
+  return true;
+}
+
+void ServedModel::evict(Request& request) {
+  drop_from_step(request);
+  request.sequence.keep(request.owner.user);
+  request.sequence.evict();
+  ++evicted_;
+  scheduler_.evict(request.sequence.id());
+}
+
+void ServedModel::drop_from_step(const Request& request) {
+  Step& step = steps_[request.which];
+  for (uint32_t part = 0; part < step.parts.size(); ++part) {
+    if (step.parts[part].request != &request) continue;
+    step.batch.drop_sequence(part);
+    step.parts[part].request = nullptr;
+  }
+}
+
+void ServedModel::update(const Request& request) {
+  scheduler_.update(request.sequence.id(), request.sequence.pending(), request.sequence.paused());
+}
+
+bool ServedModel::ready(size_t which) const {
+  return !steps_[which].parts.empty() || scheduler_.ready(which);
+}
+
+Micros ServedModel::slice(size_t which) {
+  const auto place = static_cast<uint32_t>(which);
+  Step& step = steps_[which];
+  if (step.parts.empty()) {
+    parked_ += parks(which);
+    fill(which);
+  }
+  Micros took = 0;
+  if (!runner_.over(place)) {
+    took = runner_.slice(place);
+    charge(step, which, took);
+  }
+  if (runner_.over(place)) commit(which);
+  return took;
+}
+
+void ServedModel::fill(size_t which) {
+  Step& step = steps_[which];
+  step.batch.clear();
+  const uint32_t generating = scheduler_.generating(which);
+  const uint32_t least = generating == 0 ? kLeastRows : generating + kLeastRowsBeside;
+  const uint32_t rows = std::max(runner_.rows_within(kStepMicros[which]), least);
+  for (const Share& share : scheduler_.plan(which, std::min(rows, runner_.max_rows()), options_.chunk)) {
+    Request& request = requests_.at(share.id);
+    Sequence& sequence = request.sequence;
     const uint32_t first = sequence.cached();
     const bool selected = share.rows == sequence.pending();
     sequence.pages().extend(first + share.rows);
-    const uint32_t number = batch_.add_sequence(sequence.pages());
+    const uint32_t number = step.batch.add_sequence(sequence.pages());
     for (uint32_t row = 0; row < share.rows; ++row) {
       const uint32_t position = first + row;
-      batch_.add_row(number, sequence.token(position), position, selected && row + 1 == share.rows);
+      step.batch.add_row(number, sequence.token(position), position, selected && row + 1 == share.rows);
     }
-    parts_.push_back({&sequence, share.rows, selected});
+    step.parts.push_back({&request, share.rows, selected});
   }
-  return !parts_.empty();
+  runner_.begin(static_cast<uint32_t>(which), step.batch);
 }
 
-void ServedModel::commit() {
+bool ServedModel::parks(size_t which) const {
+  for (size_t other = which + 1; other < kClasses; ++other) {
+    if (!steps_[other].parts.empty()) return true;
+  }
+  return false;
+}
+
+void ServedModel::charge(const Step& step, size_t which, Micros took) {
+  const double per_row = static_cast<double>(took) / step.batch.live_rows();
+  for (const Part& part : step.parts) {
+    if (part.request != nullptr) scheduler_.charge(which, part.request->owner, per_row * part.rows);
+  }
+}
+
+void ServedModel::commit(size_t which) {
+  Step& step = steps_[which];
   uint32_t selected = 0;  // numbers the selected rows, whether their sequences still count or not
-  for (const Part& part : parts_) {
+  for (Part& part : step.parts) {
     const uint32_t row = selected;
     if (part.selected) ++selected;
-    Sequence& sequence = *part.sequence;
-    if (sequence.finished()) continue;  // cancelled between slices
+    if (part.request == nullptr) continue;
+    Request& request = *std::exchange(part.request, nullptr);
+    Sequence& sequence = request.sequence;
     sequence.advance(part.rows);
+    update(request);
     if (!part.selected) continue;
-    runner_.read_logits(row, 1, logits_);
+    if (sequence.cached() == sequence.prompt_tokens()) sequence.keep(request.owner.user);
+    runner_.read_logits(row, 1, logits_, static_cast<uint32_t>(which));
     auto token = sequence.sample(logits_, workspace_, now_micros());
     if (!token.ok()) {
       sink_(protocol::Failed{sequence.id(), token.error().code, token.error().message});
-      std::erase_if(running_, [&](auto& s) { return s.get() == &sequence; });
+      forget(request);
       continue;
     }
     if (*token) sink_(std::move(**token));
+    if (sequence.finished()) {
+      finish(request);
+    } else {
+      update(request);
+    }
   }
+  step.parts.clear();
 }
 
-void ServedModel::sweep() {
-  std::erase_if(running_, [&](std::unique_ptr<Sequence>& sequence) {
-    if (!sequence->finished()) return false;
-    sink_(sequence->finish(now_micros()));
-    return true;
-  });
+void ServedModel::finish(Request& request) {
+  if (request.sequence.started()) request.sequence.keep(request.owner.user);
+  sink_(request.sequence.finish(now_micros()));
+  forget(request);
 }
 
-uint64_t ServedModel::pages() const {
-  uint64_t pages = 0;
-  for (const PagePool& pool : pools_.pools) pages += pool.pages();
-  return pages;
+void ServedModel::forget(Request& request) {
+  drop_from_step(request);
+  const uint64_t id = request.sequence.id();
+  scheduler_.remove(id);
+  requests_.erase(id);
 }
 
-uint64_t ServedModel::pages_free() const {
-  uint64_t pages = 0;
-  for (const PagePool& pool : pools_.pools) pages += pool.free();
-  return pages;
+link::Load ServedModel::load() const {
+  link::Load load;
+  load.running = static_cast<uint32_t>(scheduler_.running());
+  load.waiting = static_cast<uint32_t>(scheduler_.waiting());
+  for (uint32_t group = 0; group < pools_->groups(); ++group) {
+    load.cache_pages += pools_->pool(group).pages();
+    load.cache_pages_free += pools_->pool(group).unheld();
+  }
+  load.parked = parked_;
+  load.evicted = evicted_;
+  load.cached_tokens = cached_tokens_;
+  return load;
 }
 
 }  // namespace facet::engine

@@ -1,74 +1,98 @@
-// A served model: a loaded model with its runner, and the sequences that wait for it or run on it.
+// A served model: a loaded model with its runner, and the requests that wait for it or run on it.
 //
-// One thread uses it. A *step* takes some pending tokens of some running sequences, runs them as one batch,
-// and hands on what came out. Requests wait in the order of their arrival until the cache has room for all
-// they may need.
+// One thread uses it. A *step* takes some pending tokens of some running sequences of one class, runs them as
+// one batch, and hands on what came out. A step advances slice by slice; one of each class may be in work,
+// each in a place of its own, so that a more urgent one overtakes a *parked* one between two slices. Who
+// starts, gives way and takes part is for the scheduler; the caller says which class goes next.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <deque>
-#include <functional>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "daemon/engine/engine.h"
 #include "daemon/engine/runner.h"
+#include "daemon/engine/scheduler.h"
 #include "daemon/engine/sequence.h"
 
 namespace facet::engine {
 
 class ServedModel {
  public:
+  static constexpr size_t kClasses = Scheduler::kClasses;
+
   // Loads `path` on `device`, which outlives the result. `sink`: see Engine.
   static Result<std::unique_ptr<ServedModel>> load(plugins::Device& device, const std::string& path,
                                                    const EngineOptions& options, const Engine::Sink& sink);
 
   // Queues a request. The error, naming what is wrong, if it can never run or too many wait.
-  Result<void> add(const protocol::Generate& request);
-  // No effect if there is no such request (it may have ended). The end comes as a Finish event.
+  Result<void> add(const link::Start& start);
+  // Ends it at once: what is in work of it counts no more and its pages are free. No effect if there is no
+  // such request (it may have ended).
   void cancel(uint64_t id);
   void grant(uint64_t id, uint32_t tokens);
 
-  // One step; false if there was nothing to do. `between` is called between slices and may call the methods
-  // above, but not step(). Throws if the device fails.
-  bool step(const std::function<void()>& between);
+  // Starts waiting requests, the most urgent first, as far as there are places and pages, or someone to give
+  // them up.
+  void admit();
+  // Whether a slice of that class can run now.
+  bool ready(size_t which) const;
+  // Runs one slice of a class that is ready. Returns how long the device took. Throws if the device fails.
+  Micros slice(size_t which);
 
   const model::Model& model() const { return runner_.model(); }
   uint32_t context() const { return context_; }
-  uint32_t running() const { return static_cast<uint32_t>(running_.size()); }
-  uint32_t waiting() const { return static_cast<uint32_t>(waiting_.size()); }
-  uint64_t pages() const;
-  uint64_t pages_free() const;
+  link::Load load() const;
 
  private:
-  ServedModel(Runner runner, PagePools pools, const EngineOptions& options, uint32_t context,
+  struct Request {
+    Sequence sequence;
+    Owner owner;
+    size_t which;
+  };
+  // A step in work.
+  struct Part {
+    Request* request;  // nullptr: it ended or was evicted in the meantime
+    uint32_t rows;
+    bool selected;  // its last row's logits give a token
+  };
+  struct Step {
+    explicit Step(uint32_t groups) : batch(groups) {}
+    Batch batch;
+    std::vector<Part> parts;
+  };
+
+  ServedModel(Runner runner, std::unique_ptr<PagePools> pools, const EngineOptions& options, uint32_t context,
               Engine::Sink sink);
 
-  void admit();
-  bool fill();
-  void commit();
-  void sweep();
+  bool start(Request& request);
+  void evict(Request& request);
+  // Takes it out of the step in work, if it is in one.
+  void drop_from_step(const Request& request);
+  void update(const Request& request);
+  void fill(size_t which);
+  // Whether a step of that class makes one of a lower class wait in the middle.
+  bool parks(size_t which) const;
+  void charge(const Step& step, size_t which, Micros took);
+  void commit(size_t which);
+  void finish(Request& request);
+  void forget(Request& request);
 
   Runner runner_;
-  PagePools pools_;
+  std::unique_ptr<PagePools> pools_;
   EngineOptions options_;
   Result<text::ChatFormat> chat_format_;  // or why the model has none
   uint32_t context_;
   Engine::Sink sink_;
 
-  std::deque<Sequence> waiting_;
-  std::vector<std::unique_ptr<Sequence>> running_;  // in order of arrival
-
-  // The step in work.
-  struct Part {
-    Sequence* sequence;
-    uint32_t rows;
-    bool selected;  // its last row's logits give a token
-  };
-  Batch batch_;
-  std::vector<Part> parts_;
-  std::vector<float> logits_;  // of one row
+  Scheduler scheduler_;
+  uint64_t parked_ = 0, evicted_ = 0, cached_tokens_ = 0;  // so far
+  std::unordered_map<uint64_t, Request> requests_;         // its elements stay where they are
+  std::vector<Step> steps_;                                // one per class; empty parts: none in work
+  std::vector<float> logits_;                              // of one row
   sampling::Workspace workspace_;
 };
 

@@ -35,6 +35,12 @@ Result<void> read(wire::BrokerHello::Reader from, BrokerHello& to) {
 
 Result<void> read(wire::Start::Reader from, Start& to) {
   FACET_CHECK(read_text(from.getPath(), kMaxPathBytes, "a model's path", to.path));
+  to.user = from.getUser();
+  FACET_CHECK(read_text(from.getApp(), kMaxNameBytes, "an app's name", to.app));
+  to.weight = from.getWeight();
+  if (!(to.weight >= kLeastWeight && to.weight <= kMostWeight)) {
+    return Error{FACET_INVALID_ARGUMENT, "weight: " + std::to_string(to.weight)};
+  }
   return read(from.getRequest(), to.request);
 }
 
@@ -52,7 +58,11 @@ Result<void> write_member(const BrokerHello& from, wire::ToEngine::Builder to) {
 Result<void> write_member(const Start& from, wire::ToEngine::Builder to) {
   auto start = to.initStart();
   FACET_TRY(auto path, checked_text(from.path, kMaxPathBytes, "a model's path"));
+  FACET_TRY(auto app, checked_text(from.app, kMaxNameBytes, "an app's name"));
   start.setPath(path);
+  start.setUser(from.user);
+  start.setApp(app);
+  start.setWeight(from.weight);
   return write(from.request, start.initRequest());
 }
 Result<void> write_member(const Cancel& from, wire::ToEngine::Builder to) {
@@ -82,7 +92,8 @@ Result<void> read(wire::Started::Reader from, Started& to) {
 }
 
 Result<void> read(wire::Load::Reader from, Load& to) {
-  to = {from.getRunning(), from.getWaiting(), from.getCachePages(), from.getCachePagesFree()};
+  to = {from.getRunning(), from.getWaiting(), from.getCachePages(),  from.getCachePagesFree(),
+        from.getParked(),  from.getEvicted(), from.getCachedTokens()};
   return {};
 }
 
@@ -121,6 +132,9 @@ Result<void> write_member(const Load& from, wire::FromEngine::Builder to) {
   load.setWaiting(from.waiting);
   load.setCachePages(from.cache_pages);
   load.setCachePagesFree(from.cache_pages_free);
+  load.setParked(from.parked);
+  load.setEvicted(from.evicted);
+  load.setCachedTokens(from.cached_tokens);
   return {};
 }
 

@@ -45,6 +45,9 @@ struct EngineHello {
 struct Start {
   path @0 :Text;
   request @1 :Wire.Generate;
+  user @2 :UInt64;
+  app @3 :Text;
+  weight @4 :Float64 = 1;   # of the user's share
 }
 
 struct Started {
@@ -57,4 +60,7 @@ struct Load {
   waiting @1 :UInt32;
   cachePages @2 :UInt64;
   cachePagesFree @3 :UInt64;
+  parked @4 :UInt64;        # since the engine's start
+  evicted @5 :UInt64;
+  cachedTokens @6 :UInt64;
 }

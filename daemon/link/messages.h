@@ -16,6 +16,8 @@
 namespace facet::link {
 
 constexpr uint32_t kVersion = 1;
+// Of a user's weight.
+constexpr double kLeastWeight = 1e-3, kMostWeight = 1e3;
 
 // ---- from the broker
 
@@ -24,10 +26,14 @@ struct BrokerHello {
   std::vector<std::string> settings = {};  // settings::lines() of the engine's table
 };
 
-// Starts a request. `request.model` is the model's name, `path` its file.
+// Starts a request. `request.model` is the model's name, `path` its file. The user, as the kernel names it,
+// and the app share the engine by `weight`.
 struct Start {
   std::string path;
   protocol::Generate request;
+  uint64_t user = 0;
+  std::string app = {};
+  double weight = 1;
 };
 
 using protocol::Cancel;
@@ -63,6 +69,13 @@ struct Load {
   uint32_t waiting = 0;
   uint64_t cache_pages = 0;
   uint64_t cache_pages_free = 0;
+  // Since the engine's start: steps that waited for a more urgent one between two slices, requests that gave
+  // their place up, and tokens of prompts that were not read again.
+  uint64_t parked = 0;
+  uint64_t evicted = 0;
+  uint64_t cached_tokens = 0;
+
+  bool operator==(const Load&) const = default;
 };
 
 // Token, Finish and Failed carry the broker's id.

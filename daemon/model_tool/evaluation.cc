@@ -48,32 +48,30 @@ Result<std::unique_ptr<Evaluation>> Evaluation::create(std::shared_ptr<const mod
   options.cache_type = compute.cache_type;
   options.max_rows = static_cast<uint32_t>(size.rows);
   options.max_selected = static_cast<uint32_t>(size.selected);
-  engine::PagePools pools;
-  pools.windows = model->windows();
   uint64_t bytes = 0;
-  for (uint32_t group = 0; group < pools.windows.size(); ++group) {
-    const uint32_t pages = engine::pages_needed(pools.windows[group], size.positions, size.chunk);
+  for (uint32_t group = 0; group < model->windows().size(); ++group) {
+    const uint32_t pages = engine::pages_needed(model->windows()[group], size.positions, size.chunk);
     options.pages.push_back(pages * size.sequences);
-    pools.pools.emplace_back(options.pages.back());
     bytes += options.pages.back() * engine::page_bytes(model->program(), group, compute.cache_type);
   }
   if (bytes > machine_bytes() / 2) {
     return Error{FACET_EXHAUSTED, "the cache takes " + std::to_string(bytes) + " bytes"};
   }
+  auto pools = std::make_unique<engine::PagePools>(options.pages, model->windows());
   FACET_TRY(plugins::Device device, plugins::open_device(compute.backend, compute.threads));
   FACET_TRY(engine::Runner runner, engine::Runner::create(device, std::move(model), options));
   return std::unique_ptr<Evaluation>(
       new Evaluation(std::move(device), std::move(runner), std::move(pools), size));
 }
 
-Evaluation::Evaluation(plugins::Device device, engine::Runner runner, engine::PagePools pools,
-                       const EvaluationSize& size)
+Evaluation::Evaluation(plugins::Device device, engine::Runner runner,
+                       std::unique_ptr<engine::PagePools> pools, const EvaluationSize& size)
     : device_(std::move(device)),
       runner_(std::move(runner)),
       size_(size),
       pools_(std::move(pools)),
       sequences_(size.sequences),
-      batch_(static_cast<uint32_t>(pools_.pools.size())) {
+      batch_(pools_->groups()) {
   for (uint32_t i = 0; i < size.sequences; ++i) restart(i);
 }
 
@@ -90,7 +88,7 @@ void Evaluation::step(std::span<const Part> parts) {
     }
     sequence.position += rows;
   }
-  runner_.run(batch_, [] {});
+  runner_.run(batch_);
 }
 
 void Evaluation::read_logits(uint32_t first, uint32_t rows, std::span<float> logits) {
@@ -119,7 +117,7 @@ void Evaluation::rewind(uint32_t sequence, uint32_t position) {
 
 void Evaluation::restart(uint32_t sequence) {
   sequences_[sequence].pages.reset();  // first, so that its pages are free
-  sequences_[sequence].pages.emplace(pools_, size_.positions, size_.chunk);
+  sequences_[sequence].pages.emplace(*pools_, size_.positions, size_.chunk);
   sequences_[sequence].position = 0;
 }
 

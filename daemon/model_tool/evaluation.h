@@ -93,13 +93,13 @@ class Evaluation {
     std::optional<engine::SequencePages> pages;
     uint32_t position = 0;
   };
-  Evaluation(plugins::Device device, engine::Runner runner, engine::PagePools pools,
+  Evaluation(plugins::Device device, engine::Runner runner, std::unique_ptr<engine::PagePools> pools,
              const EvaluationSize& size);
 
   plugins::Device device_;  // first: it outlives the runner
   engine::Runner runner_;
   EvaluationSize size_;
-  engine::PagePools pools_;  // before the sequences, whose pages come from it
+  std::unique_ptr<engine::PagePools> pools_;  // before the sequences, whose pages come from it
   std::vector<Sequence> sequences_;
   engine::Batch batch_;
 };

@@ -52,7 +52,8 @@ std::string json_line(const client::Completion& answer, const client::Token& res
   Json line = {{"type", "finish"}, {"reason", client::name_of(answer.reason)}, {"text", rest.text}};
   add_parts(rest, line);
   line["usage"] = {{"prompt_tokens", answer.usage.prompt_tokens},
-                   {"generated_tokens", answer.usage.generated_tokens}};
+                   {"generated_tokens", answer.usage.generated_tokens},
+                   {"cached_tokens", answer.usage.cached_tokens}};
   line["timings_us"] = {{"queued", answer.timings.queued.count()},
                         {"prompt", answer.timings.prompt.count()},
                         {"generate", answer.timings.generate.count()}};
@@ -66,10 +67,15 @@ void print_stats(const client::Completion& answer) {
   const double generate = seconds(answer.timings.generate);
   const uint32_t generated = answer.usage.generated_tokens;
   // The first token's time is the prompt's.
+  const client::Usage& usage = answer.usage;
+  const std::string cached =
+      usage.cached_tokens == 0 ? "" : ", " + std::to_string(usage.cached_tokens) + " cached,";
   std::fprintf(
-      stderr, "%u tokens at %.1f tokens/s; prompt of %u tokens at %.1f tokens/s; first token after %.0f ms\n",
-      generated, rate(generated > 0 ? generated - 1 : 0, generate), answer.usage.prompt_tokens,
-      rate(answer.usage.prompt_tokens, prompt), (seconds(answer.timings.queued) + prompt) * 1e3);
+      stderr,
+      "%u tokens at %.1f tokens/s; prompt of %u tokens%s at %.1f tokens/s; first token after %.0f ms\n",
+      generated, rate(generated > 0 ? generated - 1 : 0, generate), usage.prompt_tokens, cached.c_str(),
+      rate(usage.prompt_tokens - usage.cached_tokens, prompt),
+      (seconds(answer.timings.queued) + prompt) * 1e3);
 }
 
 }  // namespace facet::cli

@@ -343,7 +343,7 @@ Result<void> read(wire::Finish::Reader from, Finish& to) {
   FACET_CHECK(read_enum(from.getReason(), FinishReason::kToolCalls, "a finish reason", to.reason));
   FACET_CHECK(read_text(from.getText(), kMaxTokenTextBytes, "a finish's text", to.text));
   auto usage = from.getUsage();
-  to.usage = {usage.getPromptTokens(), usage.getGeneratedTokens()};
+  to.usage = {usage.getPromptTokens(), usage.getGeneratedTokens(), usage.getCachedTokens()};
   auto timings = from.getTimings();
   to.timings = {timings.getQueued(), timings.getPrompt(), timings.getGenerate()};
   return read(from.getParts(), to.parts);
@@ -356,6 +356,7 @@ Result<void> write(const Finish& from, wire::Finish::Builder to) {
   to.setText(text);
   auto usage = to.initUsage();
   usage.setPromptTokens(from.usage.prompt_tokens);
+  usage.setCachedTokens(from.usage.cached_tokens);
   usage.setGeneratedTokens(from.usage.generated_tokens);
   auto timings = to.initTimings();
   timings.setQueued(from.timings.queued);

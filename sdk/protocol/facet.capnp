@@ -245,6 +245,7 @@ struct Finish {
 struct Usage {
   promptTokens @0 :UInt32;
   generatedTokens @1 :UInt32;
+  cachedTokens @2 :UInt32;     # of the prompt: read before for the same user, so not again
 }
 
 struct Timings {               # microseconds

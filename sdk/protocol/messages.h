@@ -202,6 +202,7 @@ struct Token {
 struct Usage {
   uint32_t prompt_tokens = 0;
   uint32_t generated_tokens = 0;
+  uint32_t cached_tokens = 0;
 };
 
 // Microseconds.

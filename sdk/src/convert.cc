@@ -153,7 +153,7 @@ FinishReason from_protocol(protocol::FinishReason reason) {
 }
 
 Usage from_protocol(const protocol::Usage& usage) {
-  return {usage.prompt_tokens, usage.generated_tokens};
+  return {usage.prompt_tokens, usage.generated_tokens, usage.cached_tokens};
 }
 
 Timings from_protocol(const protocol::Timings& timings) {

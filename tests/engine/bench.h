@@ -43,10 +43,11 @@ class Bench {
     thread_.join();
   }
 
-  uint64_t start(protocol::Generate request, const std::string& path = tiny_model_path("gemma3")) {
+  uint64_t start(protocol::Generate request, const std::string& path = tiny_model_path("gemma3"),
+                 uint64_t user = 0) {
     request.id = ++last_id_;
     request.model = "tiny";
-    engine_->post(link::Start{path, std::move(request)});
+    engine_->post(link::Start{path, std::move(request), user, "app"});
     return last_id_;
   }
   void post(link::ToEngine message) { engine_->post(std::move(message)); }

@@ -13,34 +13,47 @@ using facet::engine::pages_needed;
 using facet::engine::SequencePages;
 using facet::model::kPagePositions;
 
-TEST_CASE("a pool hands out each page once and keeps to its reservations") {
-  PagePool pool(5);
-  CHECK(pool.reserve(3));
-  CHECK_FALSE(pool.reserve(3));
-  CHECK(pool.unreserved() == 2);
+TEST_CASE("a pool hands out each page once, and again when nobody holds or keeps it") {
+  PagePool pool(3);
+  pool.reserve(2);
+  CHECK(pool.unreserved() == 1);
   std::set<uint32_t> taken;
   for (int i = 0; i < 3; ++i) taken.insert(pool.take());
   CHECK(taken == std::set<uint32_t>{0, 1, 2});
-  CHECK(pool.free() == 2);
-  pool.give_back(1);
+  CHECK(pool.unheld() == 0);
+  pool.hold(1);
+  pool.let_go(1);
+  CHECK(pool.unheld() == 0);
+  pool.let_go(1);
+  CHECK(pool.unheld() == 1);
   CHECK(pool.take() == 1);
+  pool.keep(1);
+  pool.let_go(1);
+  CHECK(pool.unheld() == 1);
+  CHECK_FALSE(pool.has_free());
+  pool.hold(1);
+  CHECK(pool.unheld() == 0);
+  pool.drop(1);
+  CHECK_FALSE(pool.has_free());
+  pool.let_go(1);
+  CHECK(pool.has_free());
 }
 
 TEST_CASE("a windowed group needs its window and the chunk, a global one all") {
   CHECK(pages_needed(0, 1, 1) == 1);
   CHECK(pages_needed(0, kPagePositions, 1) == 1);
   CHECK(pages_needed(0, kPagePositions + 1, 1) == 2);
-  CHECK(pages_needed(512, 100000, 1) == 512 / kPagePositions + 1);
+  CHECK(pages_needed(512, 100000, 1) == 512 / kPagePositions + 2);
   CHECK(pages_needed(512, 100, 256) == 2);
-  CHECK(pages_needed(1, 100000, 1) == 1);
+  CHECK(pages_needed(1, 100000, 1) == 2);
 }
 
 TEST_CASE("a sequence that does not fit reserves nothing") {
-  PagePools pools{{PagePool(10), PagePool(1)}, {0, 16}};
+  PagePools pools(std::vector<uint32_t>{10, 1}, {0, 16});
   SequencePages pages(pools, 5 * kPagePositions, 128);
   CHECK_FALSE(pages.valid());
-  CHECK(pools.pools[0].unreserved() == 10);
-  CHECK(pools.pools[1].unreserved() == 1);
+  CHECK(pools.pool(0).unreserved() == 10);
+  CHECK(pools.pool(1).unreserved() == 1);
 }
 
 // Every position that a row sees has a page, no page is held twice, and the reservation is never exceeded
@@ -49,7 +62,7 @@ TEST_CASE("pages cover what rows see while sequences come and go") {
   std::mt19937 random(7);
   for (int round = 0; round < 200; ++round) {
     uint32_t window = 1 + random() % 700;
-    PagePools pools{{PagePool(60), PagePool(60)}, {0, window}};
+    PagePools pools(std::vector<uint32_t>{60, 60}, {0, window});
     struct Running {
       SequencePages pages;
       uint32_t length, chunk, done = 0;
@@ -80,9 +93,9 @@ TEST_CASE("pages cover what rows see while sequences come and go") {
       running = std::move(rest);
     }
     running.clear();
-    for (PagePool& pool : pools.pools) {
-      CHECK(pool.free() == pool.pages());
-      CHECK(pool.unreserved() == pool.pages());
+    for (uint32_t group : {0u, 1u}) {
+      CHECK(pools.pool(group).unheld() == pools.pool(group).pages());
+      CHECK(pools.pool(group).unreserved() == pools.pool(group).pages());
     }
   }
 }

@@ -2,35 +2,135 @@
 
 #include <doctest/doctest.h>
 
-using facet::engine::Candidate;
-using facet::engine::plan_step;
+#include <string>
+
+using facet::engine::Owner;
+using facet::engine::Scheduler;
 using facet::engine::Share;
 
 namespace {
 
-std::vector<std::pair<uint32_t, uint32_t>> plan(std::vector<Candidate> candidates, uint32_t rows,
-                                                uint32_t chunk) {
-  std::vector<std::pair<uint32_t, uint32_t>> result;
-  for (const Share& share : plan_step(candidates, rows, chunk))
-    result.push_back({share.candidate, share.rows});
-  return result;
+constexpr size_t kUrgent = 0, kStandard = 1, kBackground = 2;
+
+Owner owner(uint64_t user, const std::string& app = "app") {
+  return {user, app, 1};
 }
 
-using Plan = std::vector<std::pair<uint32_t, uint32_t>>;
+// A running request with something to do.
+void run(Scheduler& scheduler, uint64_t id, size_t which, const Owner& whose, uint32_t pending,
+         bool paused = false) {
+  scheduler.add(id, which, whose);
+  scheduler.start(id);
+  scheduler.update(id, pending, paused);
+}
+
+using Plan = std::vector<std::pair<uint64_t, uint32_t>>;
+
+Plan plan(const Scheduler& scheduler, size_t which, uint32_t rows, uint32_t chunk) {
+  Plan plan;
+  for (const Share& share : scheduler.plan(which, rows, chunk)) plan.emplace_back(share.id, share.rows);
+  return plan;
+}
 
 }  // namespace
 
-TEST_CASE("who generates comes first, then prompts in order of arrival") {
-  CHECK(plan({{100, false}, {1, false}, {50, false}, {1, false}}, 64, 40) ==
-        Plan{{1, 1}, {3, 1}, {0, 40}, {2, 22}});
+TEST_CASE("a step has all that generate, then prompts in order of arrival") {
+  Scheduler scheduler;
+  run(scheduler, 1, kStandard, owner(1), 100);
+  run(scheduler, 2, kStandard, owner(1), 1);
+  run(scheduler, 3, kStandard, owner(1), 50);
+  run(scheduler, 4, kStandard, owner(1), 1);
+  CHECK(plan(scheduler, kStandard, 64, 40) == Plan{{2, 1}, {4, 1}, {1, 40}, {3, 22}});
+  CHECK(plan(scheduler, kStandard, 1, 40) == Plan{{2, 1}, {4, 1}});
+  CHECK(plan(scheduler, kStandard, 12, 40) == Plan{{2, 1}, {4, 1}, {1, 10}});
+  CHECK(scheduler.generating(kStandard) == 2);
 }
 
-TEST_CASE("who is paused or has nothing pending has no share") {
-  CHECK(plan({{1, true}, {0, false}, {9, true}, {1, false}}, 64, 40) == Plan{{3, 1}});
-  CHECK(plan({}, 64, 40).empty());
+TEST_CASE("prompts of the user who used less go first") {
+  Scheduler scheduler;
+  run(scheduler, 1, kStandard, owner(1), 100);
+  run(scheduler, 2, kStandard, owner(2), 100);
+  scheduler.charge(kStandard, owner(1), 5000);
+  CHECK(plan(scheduler, kStandard, 150, 100) == Plan{{2, 100}, {1, 50}});
+  scheduler.charge(kStandard, owner(2), 9000);
+  CHECK(plan(scheduler, kStandard, 150, 100) == Plan{{1, 100}, {2, 50}});
 }
 
-TEST_CASE("the rows of a step are a bound") {
-  CHECK(plan({{1, false}, {1, false}, {1, false}}, 2, 40) == Plan{{0, 1}, {1, 1}});
-  CHECK(plan({{1, false}, {70, false}}, 11, 40) == Plan{{0, 1}, {1, 10}});
+TEST_CASE("a step is of one class") {
+  Scheduler scheduler;
+  run(scheduler, 1, kUrgent, owner(1), 1);
+  run(scheduler, 2, kBackground, owner(1), 1);
+  CHECK(plan(scheduler, kUrgent, 64, 40) == Plan{{1, 1}});
+  CHECK(plan(scheduler, kBackground, 64, 40) == Plan{{2, 1}});
+  CHECK(plan(scheduler, kStandard, 64, 40).empty());
+}
+
+TEST_CASE("who is paused, has nothing pending, waits or was evicted has no share and makes nothing ready") {
+  Scheduler scheduler;
+  run(scheduler, 1, kStandard, owner(1), 9, true);
+  run(scheduler, 2, kStandard, owner(1), 0);
+  scheduler.add(3, kStandard, owner(1));
+  CHECK_FALSE(scheduler.ready(kStandard));
+  run(scheduler, 4, kStandard, owner(1), 9);
+  CHECK(scheduler.ready(kStandard));
+  CHECK(plan(scheduler, kStandard, 64, 40) == Plan{{4, 9}});
+  scheduler.evict(4);
+  CHECK_FALSE(scheduler.ready(kStandard));
+  CHECK(plan(scheduler, kStandard, 64, 40).empty());
+  scheduler.update(1, 9, false);
+  CHECK(scheduler.ready(kStandard));
+  scheduler.remove(1);
+  CHECK_FALSE(scheduler.ready(kStandard));
+  CHECK(scheduler.running() == 1);
+  CHECK(scheduler.waiting() == 2);
+}
+
+TEST_CASE("an evicted request starts before its app's others, and takes part in order of its arrival again") {
+  Scheduler scheduler;
+  run(scheduler, 1, kStandard, owner(1), 50);
+  run(scheduler, 2, kStandard, owner(1), 50);
+  scheduler.add(3, kStandard, owner(1));
+  scheduler.evict(1);
+  CHECK(scheduler.next_waiting(kStandard) == 1);
+  scheduler.start(1);
+  scheduler.update(1, 50, false);
+  CHECK(plan(scheduler, kStandard, 80, 50) == Plan{{1, 50}, {2, 30}});
+  CHECK(scheduler.next_waiting(kStandard) == 3);
+}
+
+TEST_CASE("the least urgent gives way first: of those whose user is furthest ahead, the youngest") {
+  Scheduler scheduler;
+  run(scheduler, 1, kStandard, owner(1), 1);
+  run(scheduler, 2, kBackground, owner(1), 1);
+  run(scheduler, 3, kBackground, owner(2), 1);
+  run(scheduler, 4, kBackground, owner(2), 1);
+  scheduler.charge(kBackground, owner(2), 1000);
+  scheduler.add(5, kUrgent, owner(3));
+  CHECK(scheduler.victim(5, {}) == 4);
+  CHECK(scheduler.victim(5, {4}) == 3);
+  CHECK(scheduler.victim(5, {4, 3}) == 2);
+  CHECK(scheduler.victim(5, {4, 3, 2}) == 1);
+  CHECK(scheduler.victim(5, {4, 3, 2, 1}) == std::nullopt);
+}
+
+TEST_CASE("inside a class nobody gives way but to a user who is far behind") {
+  Scheduler scheduler;
+  run(scheduler, 1, kStandard, owner(1), 1);
+  scheduler.add(2, kStandard, owner(2));
+  CHECK(scheduler.victim(2, {}) == std::nullopt);
+  scheduler.charge(kStandard, owner(1), Scheduler::kLeadToEvict / 2);
+  CHECK(scheduler.victim(2, {}) == std::nullopt);
+  scheduler.charge(kStandard, owner(1), Scheduler::kLeadToEvict);
+  CHECK(scheduler.victim(2, {}) == 1);
+  scheduler.add(3, kBackground, owner(3));
+  CHECK(scheduler.victim(3, {}) == std::nullopt);  // never one that is more urgent
+  scheduler.add(4, kStandard, owner(1, "another app"));
+  CHECK(scheduler.victim(4, {}) == std::nullopt);  // nor for the same user
+}
+
+TEST_CASE("what is not known is no trouble") {
+  Scheduler scheduler;
+  scheduler.remove(7);
+  CHECK(scheduler.position(7) == 0);
+  CHECK(scheduler.next_waiting(kUrgent) == std::nullopt);
 }

@@ -223,7 +223,7 @@ TEST_CASE("chat: --json gives a line per token with its parts, and one per finis
       R"({"kind":"tool_call","id":"call_0","name":"get","arguments":"{\"city\":\"Oslo\"}"},)"
       R"({"kind":"malformed_call","text":"x"}]})"
       "\n"
-      R"({"type":"finish","reason":"tool_calls","text":"","usage":{"prompt_tokens":3,"generated_tokens":1},)"
+      R"({"type":"finish","reason":"tool_calls","text":"","usage":{"prompt_tokens":3,"generated_tokens":1,"cached_tokens":0},)"
       R"("timings_us":{"queued":10,"prompt":20000,"generate":300000}})"
       "\n");
 }

@@ -161,7 +161,7 @@ TEST_CASE("cli: --json gives a line per token and one for the finish; --ids and 
         "{\"type\":\"token\",\"sequence\":0,\"id\":5,\"text\":\"\\\"ö\\n\",\"logprob\":-0.5,"
         "\"alternatives\":[{\"id\":5,\"logprob\":-0.5}]}\n"
         "{\"type\":\"finish\",\"reason\":\"length\",\"text\":\"r\",\"usage\":{\"prompt_tokens\":3,"
-        "\"generated_tokens\":1},"
+        "\"generated_tokens\":1,\"cached_tokens\":0},"
         "\"timings_us\":{\"queued\":10,\"prompt\":20000,\"generate\":300000}}\n");
   CHECK(std::get<protocol::TokenIds>(asked.prompt) == protocol::TokenIds{2, 3, 4});
   CHECK(asked.sampling.report_logprobs);

@@ -207,6 +207,7 @@ struct Token {
 struct Usage {
   uint32_t prompt_tokens = 0;
   uint32_t generated_tokens = 0;
+  uint32_t cached_tokens = 0;  // of the prompt: read before for the same user, so not again
 };
 
 // As the engine measured them.

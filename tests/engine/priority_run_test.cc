@@ -1,0 +1,154 @@
+// The engine under requests of several classes and users: who overtakes whom, and that nobody's tokens
+// change.
+#include <algorithm>
+#include <random>
+
+#include "tests/engine/bench.h"
+
+using namespace facet;
+using protocol::Priority;
+using test::Answer;
+using test::Bench;
+using test::greedy;
+
+namespace {
+
+// So many tokens that depend on the seed.
+protocol::TokenIds tokens(uint32_t count, uint32_t seed) {
+  std::mt19937 random(seed);
+  protocol::TokenIds ids{2};
+  while (ids.size() < count) ids.push_back(500 + random() % 500);
+  return ids;
+}
+
+protocol::Generate sampled(uint32_t prompt, uint32_t seed, uint32_t count, Priority priority) {
+  protocol::Generate request = greedy(tokens(prompt, seed), count);
+  request.sampling.temperature = 1;
+  request.sampling.seed = seed;
+  request.priority = priority;
+  return request;
+}
+
+}  // namespace
+
+TEST_CASE("a request of a person overtakes a long prompt in the middle of its step") {
+  Bench bench({});
+  const uint64_t slow = bench.start(sampled(6000, 1, 4, Priority::kBackground));
+  bench.until([&] { return bench.load().running == 1; });
+  const uint64_t quick = bench.start(sampled(20, 2, 8, Priority::kInteractive));
+  bench.answer(quick);
+  CHECK(bench.so_far(slow).ids.empty());
+  CHECK(bench.answer(slow).ids.size() == 4);
+  bench.until([&] { return bench.load().running == 0; });
+  CHECK(bench.load().parked > 0);
+}
+
+TEST_CASE("an urgent request takes the place of another, which gives the same tokens later") {
+  engine::EngineOptions options;
+  options.max_sequences = 2;
+  std::vector<Answer> alone;
+  const auto request = [](uint32_t n) { return sampled(150 + 10 * n, n, 60, Priority::kBackground); };
+  {
+    Bench bench(options);
+    for (uint32_t n = 0; n < 3; ++n) alone.push_back(bench.answer(bench.start(request(n))));
+  }
+  Bench bench(options);
+  std::vector<uint64_t> ids;
+  for (uint32_t n = 0; n < 3; ++n) ids.push_back(bench.start(request(n)));
+  bench.until([&] { return bench.so_far(ids[0]).ids.size() >= 5 && bench.so_far(ids[1]).ids.size() >= 5; });
+  const uint64_t urgent = bench.start(sampled(20, 9, 8, Priority::kInteractive));
+  bench.answer(urgent);
+  const bool in_time = bench.so_far(ids[1]).ids.size() < 60;
+  for (uint32_t n = 0; n < 3; ++n) CHECK(bench.answer(ids[n]).ids == alone[n].ids);
+  bench.until([&] { return bench.load().running == 0; });
+  if (in_time) CHECK(bench.load().evicted > 0);
+  CHECK(bench.load().cache_pages_free == bench.load().cache_pages);
+}
+
+TEST_CASE("what one user's prompt began with is not read again for that user, and is for others") {
+  Bench bench({});
+  const std::string path = test::tiny_model_path("gemma3");
+  const auto ask = [&](uint64_t user, protocol::TokenIds ids, uint32_t count) {
+    return bench.answer(bench.start(greedy(std::move(ids), count), path, user));
+  };
+  const Answer first = ask(1, tokens(300, 5), 40);
+  CHECK(first.finish->usage.cached_tokens == 0);
+  const Answer again = ask(1, tokens(300, 5), 40);
+  CHECK(again.finish->usage.cached_tokens == 256);
+  CHECK(again.ids == first.ids);
+  const Answer other = ask(2, tokens(300, 5), 40);
+  CHECK(other.finish->usage.cached_tokens == 0);
+  CHECK(other.ids == first.ids);
+
+  // The next turn of a conversation reads on behind the last answer.
+  protocol::TokenIds longer = tokens(300, 5);
+  longer.insert(longer.end(), first.ids.begin(), first.ids.end());
+  const protocol::TokenIds question = tokens(30, 6);
+  longer.insert(longer.end(), question.begin(), question.end());
+  const Answer next = ask(1, longer, 20);
+  CHECK(next.finish->usage.cached_tokens == 320);
+  CHECK(ask(3, longer, 20).ids == next.ids);
+}
+
+TEST_CASE("a prompt of whole pages is read in part: its last token gives the first of the answer") {
+  Bench bench({});
+  const Answer first = bench.answer(bench.start(greedy(tokens(256, 8), 5)));
+  const Answer again = bench.answer(bench.start(greedy(tokens(256, 8), 5)));
+  CHECK(again.finish->usage.cached_tokens == 192);
+  CHECK(again.ids == first.ids);
+}
+
+TEST_CASE(
+    "random classes, users, cancels and shared beginnings in a small cache: no token changes, no page is "
+    "lost") {
+  struct Asked {
+    protocol::Generate request;
+    uint64_t user;
+    std::vector<uint32_t> alone;
+  };
+  std::mt19937 random(3);
+  std::vector<Asked> all;
+  for (uint32_t n = 0; n < 40; ++n) {
+    protocol::Generate request =
+        sampled(30 + random() % 400, random() % 4, 8 + random() % 40, static_cast<Priority>(random() % 3));
+    request.sampling.seed = n;
+    all.push_back({std::move(request), random() % 3, {}});
+  }
+  {
+    Bench bench({});
+    for (Asked& asked : all) asked.alone = bench.answer(bench.start(asked.request)).ids;
+  }
+  engine::EngineOptions options;
+  options.max_sequences = 5;
+  options.context = 512;
+  options.chunk = 48;
+  options.cache_bytes = 6 << 20;
+  Bench bench(options);
+  const std::string path = test::tiny_model_path("gemma3");
+  std::vector<uint64_t> ids;
+  size_t cancelled = 0;
+  for (size_t n = 0; n < all.size(); ++n) {
+    ids.push_back(bench.start(all[n].request, path, all[n].user));
+    if (random() % 3 != 0) continue;
+    const size_t other = random() % ids.size();
+    bench.until([&] { return bench.so_far(ids[other]).ended() || !bench.so_far(ids[other]).ids.empty(); });
+    bench.post(link::Cancel{ids[other]});
+  }
+  for (size_t n = 0; n < all.size(); ++n) {
+    const Answer& answer = bench.answer(ids[n]);
+    REQUIRE(answer.finish.has_value());
+    if (answer.finish->reason == protocol::FinishReason::kCancelled) {
+      ++cancelled;
+      REQUIRE(answer.ids.size() <= all[n].alone.size());
+      CHECK(std::equal(answer.ids.begin(), answer.ids.end(), all[n].alone.begin()));
+    } else {
+      CHECK(answer.ids == all[n].alone);
+    }
+  }
+  bench.until([&] { return bench.load().running == 0 && bench.load().waiting == 0; });
+  CHECK(bench.load().cache_pages_free == bench.load().cache_pages);
+  CHECK(bench.load().evicted > 0);
+  CHECK(bench.load().parked > 0);
+  CHECK(bench.load().cached_tokens > 0);
+  CHECK(cancelled > 0);
+}
