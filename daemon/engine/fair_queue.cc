@@ -56,7 +56,8 @@ struct Sooner : Counted {
   bool operator()(const Account* a, const Account* b) const { return ++*count, a->by_turn() < b->by_turn(); }
 };
 
-// The accounts that divide one share.
+// The accounts that divide one share. None is below the floor: they begin there, and idle ones that it has
+// reached are forgotten when it rises.
 template <typename T>
 struct Siblings {
   std::set<T*, Sooner> ready;  // something waits
@@ -72,10 +73,7 @@ struct Siblings {
     auto turn = ready.extract(&account);
     auto node = (was_active ? active : idle).extract(&account);
     change(account);
-    if (!was_active && account.active()) {
-      account.work = std::max(account.work, floor);
-      account.since = ++activations;
-    }
+    if (!was_active && account.active()) account.since = ++activations;
     (account.active() ? active : idle).insert(std::move(node));
     if (account.waiting == 0) return;
     if (turn) {
@@ -237,9 +235,7 @@ struct FairQueue::State {
     return standing(found == users.end() ? nullptr : &found->second, siblings.floor);
   }
   static Account standing(const Account* account, Work floor) {
-    Account result = account ? *account : Account();
-    result.work = std::max(result.work, floor);
-    return result;
+    return account ? *account : Account{.work = floor};
   }
 };
 
@@ -300,7 +296,7 @@ void FairQueue::charge(const Owner& owner, double micros) {
   auto [user, app] = state_->accounts_of(owner);
   auto charge = [&](auto& siblings, auto& account, Work work) {
     siblings.update(account, state_->activations, [&](Account& a) {
-      a.work = std::max(a.work, siblings.floor) + work;
+      a.work += work;
       a.expected -= std::min(a.expected, work);
     });
     siblings.raise_floor();

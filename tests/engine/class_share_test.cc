@@ -139,6 +139,22 @@ TEST_CASE("time that nobody else wanted is not held against a class") {
   CHECK(std::abs(device.had[2] - had - 50000) <= 2 * kQuantum);
 }
 
+TEST_CASE("a long slice is paid back only if someone more urgent had to wait for a class that was due") {
+  const Ready alone{false, false, true}, both{true, false, true};
+  for (bool due : {true, false}) {
+    for (bool urgent : {true, false}) {
+      CAPTURE(due);
+      CAPTURE(urgent);
+      ClassShare share(0.05, kQuantum);
+      if (due) share.ran(0, 81e3, both);
+      REQUIRE((share.next(both) == 2U) == due);
+      share.ran(2, 1e6, urgent ? both : alone);
+      share.ran(0, 81e3, both);
+      CHECK((share.next(both) == 2U) == !(due && urgent));
+    }
+  }
+}
+
 TEST_CASE("two classes owed at once run one after the other, the more urgent first") {
   ClassShare share(0.05, kQuantum);
   const Ready all{true, true, true};
