@@ -1,6 +1,7 @@
 // A mailbox: how two threads of a process exchange moved messages. The only place with a mutex.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -30,6 +31,12 @@ class Mailbox {
   std::deque<T> wait() {
     std::unique_lock lock(mutex_);
     arrived_.wait(lock, [&] { return !messages_.empty(); });
+    return std::exchange(messages_, {});
+  }
+  // The same, but no longer than that: empty if nothing has.
+  std::deque<T> wait(std::chrono::microseconds most) {
+    std::unique_lock lock(mutex_);
+    arrived_.wait_for(lock, most, [&] { return !messages_.empty(); });
     return std::exchange(messages_, {});
   }
 

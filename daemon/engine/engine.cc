@@ -2,6 +2,8 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
+#include <deque>
 #include <map>
 #include <optional>
 
@@ -18,6 +20,8 @@ namespace facet::engine {
 namespace {
 
 constexpr Micros kLoadReportMicros = 100'000;
+// While some wait for places that others hold without using them (ServedModel::kStalledMicros).
+constexpr Micros kLookAgainMicros = 250'000;
 
 }  // namespace
 
@@ -39,6 +43,8 @@ class Engine::Impl {
   const link::EngineHello& hello() const { return hello_; }
 
  private:
+  // For messages, while nobody has anything to do.
+  std::deque<link::ToEngine> wait();
   void handle(std::deque<link::ToEngine> messages);
   bool slice();
   void start(const link::Start& start);
@@ -65,10 +71,15 @@ class Engine::Impl {
 void Engine::Impl::run() {
   bool idle = true;
   while (!stopping_) {
-    handle(idle ? mailbox_.wait() : mailbox_.take());
+    handle(idle ? wait() : mailbox_.take());
     idle = !slice();
     report_load(idle);
   }
+}
+
+std::deque<link::ToEngine> Engine::Impl::wait() {
+  if (reported_.waiting == 0) return mailbox_.wait();
+  return mailbox_.wait(std::chrono::microseconds(kLookAgainMicros));
 }
 
 // One slice of the class whose turn it is. False if nobody has anything to do.

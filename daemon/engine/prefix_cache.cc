@@ -109,6 +109,7 @@ uint32_t PrefixCache::first_seen(uint32_t group, uint32_t blocks) const {
 
 bool PrefixCache::usable(const std::vector<Node*>& chain, uint32_t blocks) const {
   for (uint32_t group = 0; group < windows_.size(); ++group) {
+    if (windows_[group] == 0) continue;  // all are there (keep), and to look at each would take blocks²
     for (uint32_t b = first_seen(group, blocks); b < blocks; ++b) {
       if (chain[b]->pages[group] == kNoPage) return false;
     }

@@ -1,6 +1,7 @@
 #include "daemon/engine/scheduler.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace facet::engine {
 
@@ -35,10 +36,18 @@ void Scheduler::start(Id id) {
   ++running_;
 }
 
-void Scheduler::evict(Id id) {
+void Scheduler::evict(Id id, size_t whose) {
   Request& request = requests_.at(id);
+  const bool paused = request.paused;
   leave_running(id, request);
+  if (paused) return;
+  request.gave_way += whose == request.which;
   classes_[request.which].waiting.push_front(id, request.owner);
+}
+
+void Scheduler::resume(Id id) {
+  const Request& request = requests_.at(id);
+  if (!request.running) classes_[request.which].waiting.push_front(id, request.owner);
 }
 
 void Scheduler::leave_running(Id id, Request& request) {
@@ -55,9 +64,12 @@ std::optional<Scheduler::Id> Scheduler::victim(Id waiting, const std::vector<Id>
     const Class& its = classes_[which];
     std::optional<Id> furthest;
     for (Id id : its.running) {
-      const Owner& owner = requests_.at(id).owner;
+      const Request& its_own = requests_.at(id);
+      const Owner& owner = its_own.owner;
       if (std::find(spared.begin(), spared.end(), id) != spared.end()) continue;
-      if (which == request.which && its.waiting.lead(owner, request.owner) < kLeadToEvict) continue;
+      if (which == request.which &&
+          its.waiting.lead(owner, request.owner) < std::ldexp(kLeadToEvict, its_own.gave_way))
+        continue;
       // The later of equal ones: it has the least to lose.
       if (!furthest || !its.waiting.before(owner, requests_.at(*furthest).owner)) furthest = id;
     }
@@ -104,12 +116,6 @@ std::vector<Share> Scheduler::plan(size_t which, uint32_t rows, uint32_t chunk) 
     left -= share;
   }
   return shares;
-}
-
-size_t Scheduler::waiting() const {
-  size_t waiting = 0;
-  for (const Class& one : classes_) waiting += one.waiting.size();
-  return waiting;
 }
 
 size_t Scheduler::position(Id id) const {

@@ -6,7 +6,7 @@
 //           so that nobody more urgent pays for it; which class goes next is for ClassShare.
 // Waiting   known, without a place in the cache. Running: with one.
 // Evicted   put back among the waiting, to be read again from its first token, so that someone else gets its
-// place.
+//           place. One that is paused waits for no place until it is resumed.
 //
 // Pure: no clock, thread, socket or tensor. Inside a class it is weighted fair by the device's time that was
 // used: by user, then by app, then by arrival (FairQueue).
@@ -34,7 +34,8 @@ class Scheduler {
   using Id = uint64_t;
   static constexpr size_t kClasses = ClassShare::kClasses;
   // A user whose requests used that much more of the device than those of one that waits gives a place up to
-  // it, microseconds of the device for the user's weight.
+  // it, microseconds of the device for the user's weight. Twice as much each time that a request has given
+  // way to its equals: it gets to its end however long that takes, though they take turns.
   static constexpr double kLeadToEvict = 2e6;
 
   // `id` is new.
@@ -45,7 +46,10 @@ class Scheduler {
   // The waiting request of that class that starts next.
   std::optional<Id> next_waiting(size_t which) const { return classes_[which].waiting.front(); }
   void start(Id id);
-  void evict(Id id);
+  // A running request gives its place to one of class `whose`.
+  void evict(Id id, size_t whose);
+  // Its reader takes tokens again: if it was evicted while it was paused, it waits for a place now.
+  void resume(Id id);
   // The running request that gives its place to `waiting`, of a lower class or of a user who is far ahead: of
   // the lowest class there is the one who is furthest ahead, and of that one's the youngest. Not one of
   // `spared`.
@@ -66,7 +70,8 @@ class Scheduler {
     classes_[which].waiting.charge(owner, micros);
   }
 
-  size_t waiting() const;
+  // All that do not run.
+  size_t waiting() const { return requests_.size() - running_; }
   size_t running() const { return running_; }
   // Waiting requests of its class that start before it, an estimate.
   size_t position(Id id) const;
@@ -76,6 +81,7 @@ class Scheduler {
     size_t which;
     Owner owner;
     uint64_t arrival;
+    int gave_way = 0;  // how often to its equals, while it had something to do
     bool running = false;
     uint32_t pending = 0;
     bool paused = false;

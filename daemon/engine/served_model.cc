@@ -72,8 +72,13 @@ void ServedModel::cancel(uint64_t id) {
 void ServedModel::grant(uint64_t id, uint32_t tokens) {
   auto found = requests_.find(id);
   if (found == requests_.end()) return;
-  found->second.sequence.grant(tokens);
-  if (found->second.sequence.started()) update(found->second);
+  Sequence& sequence = found->second.sequence;
+  sequence.grant(tokens);
+  if (sequence.started()) {
+    update(found->second);
+  } else if (!sequence.paused()) {
+    scheduler_.resume(id);
+  }
 }
 
 void ServedModel::admit() {
@@ -98,14 +103,15 @@ bool ServedModel::start(Request& request) {
     return true;
   };
   while (!fits()) {
-    const auto victim = scheduler_.victim(sequence.id(), victims);
+    auto victim = stalled(victims);
+    if (!victim) victim = scheduler_.victim(sequence.id(), victims);
     if (!victim) return false;
     victims.push_back(*victim);
     for (uint32_t group = 0; group < released.size(); ++group) {
       released[group] += requests_.at(*victim).sequence.pages().reserved(group);
     }
   }
-  for (uint64_t victim : victims) evict(requests_.at(victim));
+  for (uint64_t victim : victims) evict(requests_.at(victim), request.which);
 
   // The last token is read in any case: its logits give the next one.
   const uint32_t most = (sequence.pending() - 1) / model::kPagePositions;
@@ -119,12 +125,25 @@ bool ServedModel::start(Request& request) {
   return true;
 }
 
-void ServedModel::evict(Request& request) {
+std::optional<uint64_t> ServedModel::stalled(const std::vector<uint64_t>& spared) const {
+  std::optional<uint64_t> longest;
+  Micros since = now_micros() - kStalledMicros;
+  for (const auto& [id, request] : requests_) {
+    if (request.paused_since == 0 || request.paused_since > since) continue;
+    if (std::find(spared.begin(), spared.end(), id) != spared.end()) continue;
+    longest = id;
+    since = request.paused_since;
+  }
+  return longest;
+}
+
+void ServedModel::evict(Request& request, size_t whose) {
   drop_from_step(request);
   request.sequence.keep(request.owner.user);
   request.sequence.evict();
+  request.paused_since = 0;
   ++evicted_;
-  scheduler_.evict(request.sequence.id());
+  scheduler_.evict(request.sequence.id(), whose);
 }
 
 void ServedModel::drop_from_step(const Request& request) {
@@ -136,8 +155,10 @@ void ServedModel::drop_from_step(const Request& request) {
   }
 }
 
-void ServedModel::update(const Request& request) {
-  scheduler_.update(request.sequence.id(), request.sequence.pending(), request.sequence.paused());
+void ServedModel::update(Request& request) {
+  const bool paused = request.sequence.paused();
+  if (paused != (request.paused_since != 0)) request.paused_since = paused ? now_micros() : 0;
+  scheduler_.update(request.sequence.id(), request.sequence.pending(), paused);
 }
 
 bool ServedModel::ready(size_t which) const {

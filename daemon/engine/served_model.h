@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -23,6 +24,9 @@ namespace facet::engine {
 class ServedModel {
  public:
   static constexpr size_t kClasses = Scheduler::kClasses;
+  // A request whose reader takes nothing for that long gives its place to anyone who waits: nobody holds
+  // places by not reading. Longer than a reader's own delays.
+  static constexpr Micros kStalledMicros = 1'000'000;
 
   // Loads `path` on `device`, which outlives the result. `sink`: see Engine.
   static Result<std::unique_ptr<ServedModel>> load(plugins::Device& device, const std::string& path,
@@ -52,6 +56,7 @@ class ServedModel {
     Sequence sequence;
     Owner owner;
     size_t which;
+    Micros paused_since = 0;  // 0: it is not
   };
   // A step in work.
   struct Part {
@@ -69,10 +74,14 @@ class ServedModel {
               Engine::Sink sink);
 
   bool start(Request& request);
-  void evict(Request& request);
+  // The request that has waited longest for its reader, for kStalledMicros at least, in its place, and is not
+  // one of `spared`.
+  std::optional<uint64_t> stalled(const std::vector<uint64_t>& spared) const;
+  // Its place goes to one of class `whose`.
+  void evict(Request& request, size_t whose);
   // Takes it out of the step in work, if it is in one.
   void drop_from_step(const Request& request);
-  void update(const Request& request);
+  void update(Request& request);
   void fill(size_t which);
   // Whether a step of that class makes one of a lower class wait in the middle.
   bool parks(size_t which) const;

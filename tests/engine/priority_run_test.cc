@@ -35,8 +35,8 @@ TEST_CASE("a request of a person overtakes a long prompt in the middle of its st
   Bench bench({});
   const uint64_t slow = bench.start(sampled(6000, 1, 4, Priority::kBackground));
   bench.until([&] { return bench.load().running == 1; });
-  const uint64_t quick = bench.start(sampled(20, 2, 8, Priority::kInteractive));
-  bench.answer(quick);
+  // Several: one that happens to come between two steps has nothing to overtake.
+  for (uint32_t n = 0; n < 6; ++n) bench.answer(bench.start(sampled(20, 2 + n, 4, Priority::kInteractive)));
   CHECK(bench.so_far(slow).ids.empty());
   CHECK(bench.answer(slow).ids.size() == 4);
   bench.until([&] { return bench.load().running == 0; });
@@ -62,6 +62,40 @@ TEST_CASE("an urgent request takes the place of another, which gives the same to
   for (uint32_t n = 0; n < 3; ++n) CHECK(bench.answer(ids[n]).ids == alone[n].ids);
   bench.until([&] { return bench.load().running == 0; });
   if (in_time) CHECK(bench.load().evicted > 0);
+  CHECK(bench.load().cache_pages_free == bench.load().cache_pages);
+}
+
+TEST_CASE(
+    "who does not read gives its place to anyone, and goes on with the same tokens when it reads again") {
+  engine::EngineOptions options;
+  options.max_sequences = 1;
+  protocol::Generate request = sampled(200, 4, 20, Priority::kInteractive);
+  std::vector<uint32_t> alone;
+  {
+    Bench bench(options);
+    alone = bench.answer(bench.start(request)).ids;
+  }
+  Bench bench(options);
+  const std::string path = test::tiny_model_path("gemma3");
+  request.credit = 3;
+  const uint64_t slow = bench.start(request, path, 1);
+  bench.until([&] { return bench.so_far(slow).ids.size() == 3; });
+  CHECK(bench.answer(bench.start(sampled(100, 5, 8, Priority::kBackground), path, 2)).ids.size() == 8);
+  // The place is free, but not for one who could do nothing with it.
+  CHECK(bench.answer(bench.start(sampled(100, 6, 8, Priority::kBackground), path, 1)).ids.size() == 8);
+  CHECK(bench.so_far(slow).ids.size() == 3);
+  bench.until([&] { return bench.load().running == 0; });
+  CHECK(bench.load().waiting == 1);
+  CHECK(bench.load().evicted == 1);
+  bench.post(link::Credit{slow, 100});
+  CHECK(bench.answer(slow).ids == alone);
+
+  const uint64_t gone = bench.start(request, path, 1);
+  bench.until([&] { return bench.so_far(gone).ids.size() == 3; });
+  bench.answer(bench.start(sampled(100, 7, 8, Priority::kBackground), path, 2));
+  bench.post(link::Cancel{gone});
+  CHECK(bench.answer(gone).finish->reason == protocol::FinishReason::kCancelled);
+  bench.until([&] { return bench.load().waiting == 0 && bench.load().running == 0; });
   CHECK(bench.load().cache_pages_free == bench.load().cache_pages);
 }
 

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <string>
+#include <utility>
 
 using facet::engine::Owner;
 using facet::engine::Scheduler;
@@ -74,7 +75,7 @@ TEST_CASE("who is paused, has nothing pending, waits or was evicted has no share
   run(scheduler, 4, kStandard, owner(1), 9);
   CHECK(scheduler.ready(kStandard));
   CHECK(plan(scheduler, kStandard, 64, 40) == Plan{{4, 9}});
-  scheduler.evict(4);
+  scheduler.evict(4, kUrgent);
   CHECK_FALSE(scheduler.ready(kStandard));
   CHECK(plan(scheduler, kStandard, 64, 40).empty());
   scheduler.update(1, 9, false);
@@ -90,7 +91,7 @@ TEST_CASE("an evicted request starts before its app's others, and takes part in 
   run(scheduler, 1, kStandard, owner(1), 50);
   run(scheduler, 2, kStandard, owner(1), 50);
   scheduler.add(3, kStandard, owner(1));
-  scheduler.evict(1);
+  scheduler.evict(1, kUrgent);
   CHECK(scheduler.next_waiting(kStandard) == 1);
   scheduler.start(1);
   scheduler.update(1, 50, false);
@@ -126,6 +127,67 @@ TEST_CASE("inside a class nobody gives way but to a user who is far behind") {
   CHECK(scheduler.victim(3, {}) == std::nullopt);  // never one that is more urgent
   scheduler.add(4, kStandard, owner(1, "another app"));
   CHECK(scheduler.victim(4, {}) == std::nullopt);  // nor for the same user
+}
+
+TEST_CASE("two users who take each other's place both get to the end of what takes long to read") {
+  // One place, nothing of a prompt is kept, and each takes many times the lead that costs it the place.
+  Scheduler scheduler;
+  const double needed = 30 * Scheduler::kLeadToEvict, slice = Scheduler::kLeadToEvict / 20;
+  for (uint64_t id : {1, 2}) scheduler.add(id, kStandard, owner(id));
+  uint64_t holder = 1, other = 2;
+  scheduler.start(holder);
+  scheduler.update(holder, 1000, false);
+  double done = 0, total = 0;
+  size_t evicted = 0;
+  while (done < needed) {
+    scheduler.charge(kStandard, owner(holder), slice);
+    done += slice;
+    total += slice;
+    REQUIRE(total < 10 * needed);
+    if (!scheduler.victim(other, {})) continue;
+    REQUIRE(scheduler.victim(other, {}) == holder);
+    scheduler.evict(holder, kStandard);
+    std::swap(holder, other);
+    scheduler.start(holder);
+    scheduler.update(holder, 1000, false);
+    done = 0;
+    ++evicted;
+  }
+  CHECK(evicted > 2);
+}
+
+TEST_CASE("giving way to the more urgent makes a request no harder to move for its equals") {
+  Scheduler scheduler;
+  scheduler.add(1, kStandard, owner(1));
+  for (int i = 0; i < 5; ++i) {
+    scheduler.start(1);
+    scheduler.update(1, 10, false);
+    scheduler.evict(1, kUrgent);
+  }
+  scheduler.start(1);
+  scheduler.add(2, kStandard, owner(2));
+  scheduler.charge(kStandard, owner(1), Scheduler::kLeadToEvict);
+  CHECK(scheduler.victim(2, {}) == 1);
+}
+
+TEST_CASE("who is evicted while it is paused waits for no place before it is resumed") {
+  Scheduler scheduler;
+  run(scheduler, 1, kStandard, owner(1), 9, true);
+  scheduler.evict(1, kUrgent);
+  scheduler.add(2, kStandard, owner(1));
+  CHECK(scheduler.next_waiting(kStandard) == 2);
+  CHECK(scheduler.waiting() == 2);
+  scheduler.resume(1);
+  scheduler.resume(1);
+  CHECK(scheduler.next_waiting(kStandard) == 1);
+  CHECK(scheduler.waiting() == 2);
+  scheduler.start(1);
+  scheduler.update(1, 9, true);
+  scheduler.resume(1);  // it runs: nothing to do
+  scheduler.evict(1, kUrgent);
+  scheduler.remove(1);
+  CHECK(scheduler.waiting() == 1);
+  CHECK(scheduler.next_waiting(kStandard) == 2);
 }
 
 TEST_CASE("what is not known is no trouble") {
