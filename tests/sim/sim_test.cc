@@ -14,7 +14,6 @@
 
 using namespace facet::sim;
 using facet::engine::FairQueue;
-using facet::engine::Owner;
 
 namespace {
 
