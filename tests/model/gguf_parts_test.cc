@@ -12,7 +12,6 @@
 #include "tests/model/gguf_bytes.h"
 #include "tests/test_models.h"
 
-using facet::Result;
 using facet::model::GgufFile;
 using facet::model::GgufTensor;
 using facet::model::GgufType;

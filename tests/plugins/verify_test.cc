@@ -259,7 +259,8 @@ TEST_CASE("mixtures of experts") {
        [](Sketch& s) { s.values[3].width = 63; }},
       {"op 2 (concat): a width of 127 where 128", [](Sketch& s) { s.values[4].width = 127; }},
   };
-  for (const auto& [what, change] : wrongs) {
+  for (const auto& [wrong, change] : wrongs) {
+    const auto& what = wrong;  // clang 14 lets no lambda, as CAPTURE is one, see a binding
     CAPTURE(what);
     Mixture mixture;
     change(mixture.s);

@@ -129,7 +129,7 @@ class Terminal {
       REQUIRE_MESSAGE(n > 0, "the screen does not say '" << text << "' but '" << seen_ << "'");
       seen_.append(piece, static_cast<size_t>(n));
     }
-    const std::string before = seen_.substr(0, found + text.size());
+    std::string before = seen_.substr(0, found + text.size());
     seen_.erase(0, found + text.size());
     return before;
   }

@@ -14,7 +14,6 @@
 
 using namespace std::chrono_literals;
 using facet::client::Client;
-using facet::client::ConnectOptions;
 using facet::client::FinishReason;
 using facet::client::GenerateRequest;
 using facet::client::Token;

@@ -68,7 +68,7 @@ using Events = std::vector<std::string>;
 
 // The same however it is cut.
 Events events_of(const MarkedText& answer) {
-  const Events whole = events_of(answer, 1 << 30);
+  Events whole = events_of(answer, 1 << 30);
   for (size_t bytes : {1, 2, 3, 7}) CHECK(events_of(answer, bytes) == whole);
   return whole;
 }
