@@ -86,27 +86,73 @@ std::string joined(const std::vector<std::string>& words, const char* between) {
   return all;
 }
 
+std::string text_of(double number) {
+  char digits[32];
+  return {digits, std::to_chars(digits, std::end(digits), number).ptr};
+}
+
+Result<void> assign_decimal(const Setting& setting, std::string_view text, const Decimal& target) {
+  double number = 0;
+  const char* end = text.data() + text.size();
+  auto [rest, wrong] = std::from_chars(text.data(), end, number);
+  if (wrong != std::errc() || rest != end || !(number >= target.least && number <= target.most)) {
+    return refused(setting, text, "a number from " + text_of(target.least) + " to " + text_of(target.most));
+  }
+  *target.to = number;
+  return {};
+}
+
+Result<void> check_choice(const Setting& setting, std::string_view text) {
+  const auto& choices = setting.choices;
+  if (choices.empty() || std::find(choices.begin(), choices.end(), text) != choices.end()) return {};
+  return refused(setting, text, "one of " + joined(choices, ", "));
+}
+
 // The default of a setting as the config file writes it.
 std::string default_of(const Setting& setting) {
   auto quoted = [](const std::string& text) { return '"' + text + '"'; };
-  return std::visit(Overloaded{[&](std::string* text) { return quoted(*text); },
-                               [&](std::vector<std::string>* texts) {
-                                 std::string all = joined(*texts, "\", \"");
-                                 return texts->empty() ? std::string("[]") : "[" + quoted(all) + "]";
-                               },
-                               [](bool* on) { return std::string(*on ? "true" : "false"); },
-                               [](uint32_t* number) { return std::to_string(*number); },
-                               [&](uint64_t* bytes) {
-                                 if (*bytes != 0 && *bytes % (1 << 20) == 0) {
-                                   return quoted(std::to_string(*bytes >> 20) + "M");
-                                 }
-                                 return std::to_string(*bytes);
-                               },
-                               [&](Named*) { return quoted(setting.value); }},
-                    setting.target);
+  return std::visit(
+      Overloaded{[&](std::string* text) { return quoted(*text); },
+                 [&](std::vector<std::string>* texts) {
+                   std::string all = joined(*texts, "\", \"");
+                   return texts->empty() ? std::string("[]") : "[" + quoted(all) + "]";
+                 },
+                 [](bool* on) { return std::string(*on ? "true" : "false"); },
+                 [](uint32_t* number) { return std::to_string(*number); },
+                 [&](uint64_t* bytes) {
+                   if (*bytes != 0 && *bytes % (1 << 20) == 0) {
+                     return quoted(std::to_string(*bytes >> 20) + "M");
+                   }
+                   return std::to_string(*bytes);
+                 },
+                 [](const Decimal& number) { return text_of(*number.to); },
+                 [&](Named*) { return quoted(setting.value); }, [](const Keyed&) { return std::string(); }},
+      setting.target);
+}
+
+// What the manual says of a setting.
+std::string described(const Setting& setting) {
+  std::string text = "\n# " + setting.help;
+  if (!setting.choices.empty()) text += " (" + joined(setting.choices, ", ") + ")";
+  return text + "\n# " + key_of(setting) + " = " + default_of(setting) + "\n";
+}
+
+bool is_of_tables(const Setting& setting) {
+  return std::holds_alternative<Named*>(setting.target) || std::holds_alternative<Keyed>(setting.target);
 }
 
 // ---- the config file
+
+// What a table holds: plain values first, then the tables in it, each in the file's order.
+std::vector<std::pair<std::string, const toml::node*>> in_order(const toml::table& values) {
+  std::vector<std::pair<std::string, const toml::node*>> all;
+  for (auto&& [key, node] : values) all.emplace_back(key.str(), &node);
+  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
+    const bool a_inner = a.second->is_table(), b_inner = b.second->is_table();
+    return a_inner != b_inner ? b_inner : a.second->source().begin < b.second->source().begin;
+  });
+  return all;
+}
 
 class FileReader {
  public:
@@ -117,7 +163,7 @@ class FileReader {
  private:
   const Setting* find(std::string_view section, std::string_view key) const {
     for (const auto& setting : table_) {
-      if (setting.place == Place::kFlag || std::holds_alternative<Named*>(setting.target)) continue;
+      if (setting.place == Place::kFlag || is_of_tables(setting)) continue;
       if (setting.section == section && key_of(setting) == key) return &setting;
     }
     return nullptr;
@@ -125,9 +171,9 @@ class FileReader {
   bool is_section(std::string_view name) const {
     return std::any_of(table_.begin(), table_.end(), [&](const auto& s) { return s.section == name; });
   }
-  const Setting* find_named(std::string_view section) const {
+  const Setting* find_of_tables(std::string_view section) const {
     for (const auto& setting : table_) {
-      if (setting.section == section && std::holds_alternative<Named*>(setting.target)) return &setting;
+      if (setting.section == section && is_of_tables(setting)) return &setting;
     }
     return nullptr;
   }
@@ -138,20 +184,35 @@ class FileReader {
   }
 
   Result<void> read_section(const std::string& section, const toml::table& values) {
-    for (auto&& [key, node] : values) {
-      const std::string name(key.str());
-      const toml::table* inner = node.as_table();
-      if (inner && section.empty() && is_section(name)) {
-        if (const Setting* named = find_named(name)) {
-          FACET_CHECK(read_named(*named, *inner));
-        } else {
-          FACET_CHECK(read_section(name, *inner));
-        }
+    for (const auto& [name, node] : in_order(values)) {
+      const std::string path = section.empty() ? name : section + "." + name;
+      const toml::table* inner = node->as_table();
+      if (inner && is_section(path)) {
+        FACET_CHECK(read_inner(path, *inner));
         continue;
       }
       const Setting* setting = find(section, name);
-      if (!setting) return wrong(node, "unknown setting '" + name + "'");
-      FACET_CHECK(read_value(*setting, node));
+      if (!setting) return wrong(*node, "unknown setting '" + name + "'");
+      FACET_CHECK(read_value(*setting, *node));
+    }
+    return {};
+  }
+
+  Result<void> read_inner(const std::string& section, const toml::table& values) {
+    const Setting* setting = find_of_tables(section);
+    if (!setting) return read_section(section, values);
+    const auto* keyed = std::get_if<Keyed>(&setting->target);
+    return keyed ? read_keyed(*setting, *keyed, values) : read_named(*setting, values);
+  }
+
+  Result<void> read_keyed(const Setting& setting, const Keyed& keyed, const toml::table& tables) {
+    for (const auto& [key, node] : in_order(tables)) {
+      const std::string title = "[" + setting.section + "." + key + "]";
+      const toml::table* inner = node->as_table();
+      if (!inner) return wrong(*node, "'" + key + "' should be a table " + title);
+      auto settings = keyed.add(key);
+      if (!settings) return wrong(*node, title + ": " + settings.error().message);
+      FACET_CHECK(FileReader(*settings, path_).read_section(setting.section, *inner));
     }
     return {};
   }
@@ -175,11 +236,19 @@ class FileReader {
   }
 
   Result<void> read_value(const Setting& setting, const toml::node& node) {
+    if (auto* const* texts = std::get_if<std::vector<std::string>*>(&setting.target)) (*texts)->clear();
+    return read_values(setting, node);
+  }
+
+  Result<void> read_values(const Setting& setting, const toml::node& node) {
     if (const auto* list = node.as_array()) {
       if (!std::holds_alternative<std::vector<std::string>*>(setting.target)) {
         return wrong(node, setting.name + " takes one value, not a list");
       }
-      for (const auto& element : *list) FACET_CHECK(read_value(setting, element));
+      for (const auto& element : *list) {
+        if (element.is_array()) return wrong(element, setting.name + " takes a list of texts, not of lists");
+        FACET_CHECK(read_values(setting, element));
+      }
       return {};
     }
     std::string text;
@@ -189,6 +258,9 @@ class FileReader {
       text = std::to_string(*integer);
     } else if (auto boolean = node.value_exact<bool>()) {
       text = *boolean ? "true" : "false";
+    } else if (auto number = node.value_exact<double>();
+               number && std::holds_alternative<Decimal>(setting.target)) {
+      text = text_of(*number);
     } else {
       return wrong(node, setting.name + " takes a text, a whole number, true or false");
     }
@@ -249,26 +321,27 @@ Result<void> apply(const Program& program, const Table& table, const Flags& flag
 
 Result<void> assign(const Setting& setting, std::string_view text) {
   return std::visit(
-      Overloaded{[&](std::string* target) -> Result<void> {
-                   const auto& choices = setting.choices;
-                   if (!choices.empty() && std::find(choices.begin(), choices.end(), text) == choices.end()) {
-                     return refused(setting, text, "one of " + joined(choices, ", "));
-                   }
-                   *target = text;
-                   return {};
-                 },
-                 [&](std::vector<std::string>* target) -> Result<void> {
-                   target->emplace_back(text);
-                   return {};
-                 },
-                 [&](bool* target) -> Result<void> {
-                   if (text != "true" && text != "false") return refused(setting, text, "true or false");
-                   *target = text == "true";
-                   return {};
-                 },
-                 [&](uint32_t* target) { return assign_number(setting, text, target); },
-                 [&](uint64_t* target) { return assign_number(setting, text, target); },
-                 [&](Named*) -> Result<void> { return refused(setting, text, "tables of the config file"); }},
+      Overloaded{
+          [&](std::string* target) -> Result<void> {
+            FACET_CHECK(check_choice(setting, text));
+            *target = text;
+            return {};
+          },
+          [&](std::vector<std::string>* target) -> Result<void> {
+            FACET_CHECK(check_choice(setting, text));
+            target->emplace_back(text);
+            return {};
+          },
+          [&](bool* target) -> Result<void> {
+            if (text != "true" && text != "false") return refused(setting, text, "true or false");
+            *target = text == "true";
+            return {};
+          },
+          [&](uint32_t* target) { return assign_number(setting, text, target); },
+          [&](uint64_t* target) { return assign_number(setting, text, target); },
+          [&](const Decimal& target) { return assign_decimal(setting, text, target); },
+          [&](Named*) -> Result<void> { return refused(setting, text, "tables of the config file"); },
+          [&](const Keyed&) -> Result<void> { return refused(setting, text, "tables of the config file"); }},
       setting.target);
 }
 
@@ -295,7 +368,9 @@ std::vector<std::string> lines(const Table& table) {
                           },
                           [&](bool* on) { add(*on ? "true" : "false"); },
                           [&](uint32_t* number) { add(std::to_string(*number)); },
-                          [&](uint64_t* bytes) { add(std::to_string(*bytes)); }, [](Named*) {}},
+                          [&](uint64_t* bytes) { add(std::to_string(*bytes)); },
+                          [&](const Decimal& number) { add(text_of(*number.to)); }, [](Named*) {},
+                          [](const Keyed&) {}},
                setting.target);
   }
   return all;
@@ -319,15 +394,17 @@ std::string manual(const Program& program, const Table& table) {
   std::string section;
   for (const auto& setting : table) {
     if (setting.place == Place::kFlag) continue;
-    const bool named = std::holds_alternative<Named*>(setting.target);
     if (setting.section != section) {
       section = setting.section;
-      text += named ? "\n# [" + section + ".NAME]" : "\n[" + section + "]";
+      text += is_of_tables(setting) ? "\n# [" + section + ".NAME]" : "\n[" + section + "]";
       text += "\n";
     }
-    text += "\n# " + setting.help;
-    if (!setting.choices.empty()) text += " (" + joined(setting.choices, ", ") + ")";
-    text += "\n# " + key_of(setting) + " = " + default_of(setting) + "\n";
+    if (const auto* keyed = std::get_if<Keyed>(&setting.target)) {
+      text += "# " + setting.help + "\n";
+      for (const auto& inner : keyed->example()) text += described(inner);
+    } else {
+      text += described(setting);
+    }
   }
   return text;
 }

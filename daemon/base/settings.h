@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <map>
 #include <optional>
@@ -22,27 +23,44 @@ namespace facet::settings {
 // Tables [section.KEY] of the config file that each hold the one setting, by KEY.
 using Named = std::map<std::string, std::string>;
 
-// A text; texts (the flag may be repeated); a switch; a number; a number of bytes ("64K", "1G" and plain
-// bytes).
-using Target = std::variant<std::string*, std::vector<std::string>*, bool*, uint32_t*, uint64_t*, Named*>;
+struct Setting;
+using Table = std::vector<Setting>;
+
+// Tables [section.KEY] of the config file that each hold the settings of one thing. `add` makes the thing KEY
+// and returns its settings, or why KEY names none; it is called in the file's order, after the plain values
+// of the section around. `example` is what the manual shows.
+struct Keyed {
+  std::function<Result<Table>(const std::string& key)> add;
+  std::function<Table()> example;
+};
+
+// A number with a fraction, within bounds.
+struct Decimal {
+  double* to;
+  double least;
+  double most;
+};
+
+// A text; texts (the flag may be repeated; in the file they replace the default); a switch; a number; a
+// number of bytes ("64K", "1G" and plain bytes); a number with a fraction.
+using Target = std::variant<std::string*, std::vector<std::string>*, bool*, uint32_t*, uint64_t*, Decimal,
+                            Named*, Keyed>;
 
 enum class Place { kAnywhere, kFlag, kFile };
 
 struct Setting {
-  std::string section;  // "": the top of the file
+  std::string section;  // "": the top of the file; "a.b": the table b in a
   std::string name;     // words joined by '-'
   std::string value;    // what stands for the value in the manual: "PATH"
   std::string help;
   Target target;
   Place place = Place::kAnywhere;
-  // Of numbers.
+  // Of whole numbers.
   uint64_t least = 0;
   uint64_t most = std::numeric_limits<uint64_t>::max();
-  // Of a text: what it may be; empty: anything.
+  // Of a text, and of each of texts: what it may be; empty: anything.
   std::vector<std::string> choices = {};
 };
-
-using Table = std::vector<Setting>;
 
 struct Program {
   std::string name;

@@ -44,9 +44,7 @@ void mix(State& state, std::string_view block) {
   for (size_t i = 0; i < s.size(); ++i) state[i] += s[i];
 }
 
-}  // namespace
-
-std::string sha256(std::string_view bytes) {
+State digest(std::string_view bytes) {
   State state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                  0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
   const uint64_t bits = uint64_t{bytes.size()} * 8;
@@ -59,12 +57,42 @@ std::string sha256(std::string_view bytes) {
   for (std::string_view rest = last; !rest.empty(); rest.remove_prefix(kBlock))
     mix(state, rest.substr(0, kBlock));
 
+  return state;
+}
+
+std::string bytes_of(const State& state) {
+  std::string bytes;
+  for (uint32_t word : state) {
+    for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(word >> shift);
+  }
+  return bytes;
+}
+
+std::string hex_of(const State& state) {
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string hex;
   for (uint32_t word : state) {
     for (int shift = 28; shift >= 0; shift -= 4) hex += kDigits[word >> shift & 15];
   }
   return hex;
+}
+
+}  // namespace
+
+std::string sha256(std::string_view bytes) {
+  return hex_of(digest(bytes));
+}
+
+std::string hmac_sha256(std::string_view key, std::string_view bytes) {
+  std::string block = key.size() > kBlock ? bytes_of(digest(key)) : std::string(key);
+  block.resize(kBlock, '\0');
+  const auto padded = [&block](char pad) {
+    std::string all = block;
+    for (char& byte : all) byte = static_cast<char>(byte ^ pad);
+    return all;
+  };
+  const std::string inner = bytes_of(digest(padded(0x36).append(bytes)));
+  return hex_of(digest(padded(0x5c) + inner));
 }
 
 }  // namespace facet

@@ -17,6 +17,7 @@ struct Values {
   uint32_t threads = 0;
   uint64_t cache_bytes = 1 << 30;
   std::string cache = "f16";
+  double ratio = 1;
   settings::Named named;
 
   settings::Table table() {
@@ -35,6 +36,7 @@ struct Values {
          0,
          0,
          {"f16", "f32"}},
+        {"engine", "ratio", "NUMBER", "of a to b", settings::Decimal{&ratio, 0.5, 2}},
         {"model", "path", "PATH", "the model's file", &named, settings::Place::kFile},
     };
   }
@@ -73,12 +75,13 @@ TEST_CASE("settings: flags override the file, and both override the default") {
       "'/m'\n");
   Values values;
   CHECK(!run(values, {"--config", file.path.c_str(), "--threads", "5", "--model", "x", "--model", "y",
-                      "--cache=f32"}));
+                      "--cache=f32", "--ratio=0.75"}));
   CHECK(values.socket == "/run/b");
   CHECK(values.fast);
   CHECK(values.threads == 5);
   CHECK(values.cache_bytes == 2ull << 30);
   CHECK(values.cache == "f32");
+  CHECK(values.ratio == 0.75);
   CHECK(values.models == std::vector<std::string>{"x", "y"});
   CHECK(values.named == settings::Named{{"small", "/m"}});
 }
@@ -95,6 +98,7 @@ TEST_CASE("settings: what is wrong in a file is named with its line") {
   CHECK(error_of("[engine]\nthreads = -1\n").find("not '-1'") != std::string::npos);
   CHECK(error_of("[engine]\ncache = 'f8'\n") == ":2: cache: takes one of f16, f32, not 'f8'");
   CHECK(error_of("fast = 'yes'\n") == ":1: fast: takes true or false, not 'yes'");
+  CHECK(error_of("[engine]\nratio = 2.5\n") == ":2: ratio: takes a number from 0.5 to 2, not '2.5'");
   CHECK(error_of("fast = 1.5\n").find("fast takes") != std::string::npos);
   CHECK(error_of("socket = ['a', 'b']\n") == ":1: socket takes one value, not a list");
   CHECK(error_of("model = 3\n") == ":1: unknown setting 'model'");
@@ -129,6 +133,7 @@ TEST_CASE("settings: lines carry what a table holds to another") {
   values.models = {"a", "b c"};
   values.fast = true;
   values.cache = "f32";
+  values.ratio = 1.1;
   values.socket = "";
   Values others;
   others.socket = "/other";
@@ -137,6 +142,7 @@ TEST_CASE("settings: lines carry what a table holds to another") {
   CHECK(others.fast);
   CHECK(others.socket.empty());
   CHECK(others.cache == "f32");
+  CHECK(others.ratio == 1.1);
   CHECK(others.cache_bytes == values.cache_bytes);
 }
 

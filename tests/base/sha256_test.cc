@@ -16,4 +16,13 @@ TEST_CASE("SHA-256 of the standard's examples and of every length of the last bl
   CHECK(sha256(digests) == "2ec97c2d09bbb24d089634028e976a912a09970e315a5f6648ae238686fa0638");
 }
 
+TEST_CASE("HMAC-SHA-256 of RFC 4231's examples: keys shorter and longer than a block") {
+  CHECK(hmac_sha256(std::string(20, '\x0b'), "Hi There") ==
+        "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
+  CHECK(hmac_sha256("Jefe", "what do ya want for nothing?") ==
+        "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+  CHECK(hmac_sha256(std::string(131, '\xaa'), "Test Using Larger Than Block-Size Key - Hash Key First") ==
+        "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+}
+
 }  // namespace facet
