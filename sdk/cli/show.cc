@@ -45,6 +45,9 @@ Json json_of(const client::Status& status) {
           {"waiting", status.waiting},
           {"cache_pages", status.cache_pages},
           {"cache_pages_free", status.cache_pages_free},
+          {"parked", status.parked},
+          {"evicted", status.evicted},
+          {"cached_tokens", status.cached_tokens},
           {"requests", requests}};
 }
 
@@ -70,7 +73,9 @@ std::string text_of(const client::Status& status) {
                      "connections  " + number(status.connections) + "\n" + "requests     " +
                      number(status.running) + " running, " + number(status.waiting) + " waiting\n" +
                      "cache pages  " + number(status.cache_pages_free) + " of " + number(status.cache_pages) +
-                     " free\n";
+                     " free\n" + "so far       " + number(status.parked) + " steps parked, " +
+                     number(status.evicted) + " requests evicted, " + number(status.cached_tokens) +
+                     " prompt tokens cached\n";
   for (const auto& request : status.requests) {
     text += std::string("  ") + (request.running ? "running " : "waiting ") + padded(request.app, 20) + " " +
             padded(request.model, 24) + " " + client::name_of(request.priority) + ", " +

@@ -381,6 +381,9 @@ Result<void> read(wire::Status::Reader from, Status& to) {
   for (unsigned i = 0; i < requests.size(); ++i) FACET_CHECK(read(requests[i], to.requests[i]));
   to.cache_pages = from.getCachePages();
   to.cache_pages_free = from.getCachePagesFree();
+  to.parked = from.getParked();
+  to.evicted = from.getEvicted();
+  to.cached_tokens = from.getCachedTokens();
   return read_text(from.getBackend(), kMaxNameBytes, "the backend's name", to.backend);
 }
 
@@ -402,6 +405,9 @@ Result<void> write(const Status& from, wire::Status::Builder to) {
   to.setCachePages(from.cache_pages);
   to.setCachePagesFree(from.cache_pages_free);
   to.setBackend(backend);
+  to.setParked(from.parked);
+  to.setEvicted(from.evicted);
+  to.setCachedTokens(from.cached_tokens);
   return {};
 }
 

@@ -267,6 +267,10 @@ struct Status {
   cachePages @9 :UInt64;
   cachePagesFree @10 :UInt64;
   backend @11 :Text;
+  # Since the engine's start:
+  parked @12 :UInt64;          # steps that waited for a more urgent one
+  evicted @13 :UInt64;         # requests that gave their place up; they go on later
+  cachedTokens @14 :UInt64;    # of prompts: read before for the same user, so not again
 }
 
 struct RequestStatus {

@@ -243,6 +243,9 @@ struct Status {
   uint64_t cache_pages = 0;
   uint64_t cache_pages_free = 0;
   std::string backend;
+  uint64_t parked = 0;
+  uint64_t evicted = 0;
+  uint64_t cached_tokens = 0;
 };
 
 struct Failed {

@@ -143,7 +143,10 @@ Status from_protocol(protocol::Status&& status) {
             .requests = {},
             .cache_pages = status.cache_pages,
             .cache_pages_free = status.cache_pages_free,
-            .backend = std::move(status.backend)};
+            .backend = std::move(status.backend),
+            .parked = status.parked,
+            .evicted = status.evicted,
+            .cached_tokens = status.cached_tokens};
   for (auto& request : status.requests) to.requests.push_back(from_protocol(std::move(request)));
   return to;
 }

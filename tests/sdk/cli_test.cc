@@ -278,6 +278,9 @@ TEST_CASE("cli: models and status, for people and as JSON") {
       status.id = ask->id;
       status.server = "facetd 0.1.0";
       status.engine = "running";
+      status.parked = 11;
+      status.evicted = 12;
+      status.cached_tokens = 13;
       peer.send(status);
     }
   });
@@ -290,6 +293,9 @@ TEST_CASE("cli: models and status, for people and as JSON") {
   CHECK(end.output.find("[{\"name\":\"gemma\",\"state\":\"unloaded\",\"file_bytes\":5242880") == 0);
   end = run(daemon.path(), {"status"});
   CHECK(end.output.find("facetd 0.1.0") != std::string::npos);
+  CHECK(end.output.find("11 steps parked, 12 requests evicted, 13 prompt tokens cached") !=
+        std::string::npos);
   end = run(daemon.path(), {"status", "--json"});
   CHECK(end.output.find("{\"server\":\"facetd 0.1.0\"") == 0);
+  CHECK(end.output.find("\"parked\":11,\"evicted\":12,\"cached_tokens\":13") != std::string::npos);
 }

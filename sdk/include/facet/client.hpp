@@ -266,6 +266,11 @@ struct Status {
   uint64_t cache_pages = 0;
   uint64_t cache_pages_free = 0;
   std::string backend;
+  // Since the engine's start: steps that waited for a more urgent one, requests that gave their place up and
+  // go on later, and tokens of prompts that were read before for the same user.
+  uint64_t parked = 0;
+  uint64_t evicted = 0;
+  uint64_t cached_tokens = 0;
 };
 
 // Called for each token, on the thread that called generate. A callable that returns false cancels the
