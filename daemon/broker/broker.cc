@@ -24,7 +24,7 @@ void refuse(const UniqueFd& socket, const Error& why) {
 Broker::Broker(asio::io_context& loop, Config& config, BoundSocket socket)
     : loop_(loop),
       started_(now_micros()),
-      policy_(config.limits),
+      policy_(config.limits, config.grants),
       models_(config.models),
       engine_(loop, launch_of(config), *this),
       router_(engine_, models_, policy_),

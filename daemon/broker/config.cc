@@ -1,10 +1,16 @@
 #include "daemon/broker/config.h"
 
+#include <grp.h>
 #include <pwd.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <cstdlib>
 #include <filesystem>
+#include <limits>
+#include <optional>
+
+#include "daemon/link/messages.h"
 
 namespace facet::broker {
 namespace {
@@ -28,6 +34,74 @@ settings::Setting limit(const char* name, const char* help, uint32_t* target) {
 
 settings::Setting limit(const char* name, const char* help, uint64_t* target) {
   return {"limits", name, "BYTES", help, target, Place::kAnywhere, 1 << 10, 1ull << 40};
+}
+
+// ---- policy
+
+settings::Table grant_table(const char* section, Grant& grant) {
+  static const std::vector<std::string> kClasses = {protocol::name_of(protocol::Priority::kInteractive),
+                                                    protocol::name_of(protocol::Priority::kStandard),
+                                                    protocol::name_of(protocol::Priority::kBackground)};
+  return {{section, "classes", "LIST", "of requests that a user may make", &grant.classes, Place::kFile, 0, 0,
+           kClasses},
+          {section, "weight", "NUMBER", "of a user's share beside the others of a class",
+           settings::Decimal{&grant.weight, link::kLeastWeight, link::kMostWeight}, Place::kFile}};
+}
+
+// Nothing if `key` is no number. The greatest is no user and no group.
+std::optional<uint32_t> id_of(const std::string& key) {
+  uint32_t id = 0;
+  const char* end = key.data() + key.size();
+  auto [rest, wrong] = std::from_chars(key.data(), end, id);
+  if (wrong != std::errc() || rest != end || id == std::numeric_limits<uint32_t>::max()) return {};
+  return id;
+}
+
+Result<uid_t> user_of(const std::string& key) {
+  if (const auto id = id_of(key)) return *id;
+  if (const passwd* user = ::getpwnam(key.c_str())) return user->pw_uid;
+  return Error{FACET_NOT_FOUND, "there is no user '" + key + "'"};
+}
+
+Result<gid_t> group_of(const std::string& key) {
+  if (const auto id = id_of(key)) return *id;
+  if (const group* found = ::getgrnam(key.c_str())) return found->gr_gid;
+  return Error{FACET_NOT_FOUND, "there is no group '" + key + "'"};
+}
+
+Error named_twice(const char* what, uint32_t id) {
+  return Error{FACET_INVALID_ARGUMENT,
+               std::string(what) + " " + std::to_string(id) + " has an entry already"};
+}
+
+Result<settings::Table> add_user(Grants& grants, const std::string& key) {
+  FACET_TRY(const uid_t user, user_of(key));
+  const auto [entry, added] = grants.users.emplace(user, grants.everybody);
+  if (!added) return named_twice("user", user);
+  return grant_table("policy.user", entry->second);
+}
+
+Result<settings::Table> add_group(Grants& grants, const std::string& key) {
+  FACET_TRY(const gid_t id, group_of(key));
+  for (const auto& [other, grant] : grants.groups) {
+    if (other == id) return named_twice("group", id);
+  }
+  return grant_table("policy.group", grants.groups.emplace_back(id, grants.everybody).second);
+}
+
+settings::Table policy_table(Grants& grants) {
+  settings::Table table = grant_table("policy", grants.everybody);
+  const auto keyed = [&grants](const char* section, const char* help, auto add) {
+    const auto example = [&grants, section] { return grant_table(section, grants.everybody); };
+    const auto add_to = [&grants, add](const std::string& key) { return add(grants, key); };
+    return settings::Setting{section, "", "", help, settings::Keyed{add_to, example}, Place::kFile};
+  };
+  table.push_back(
+      keyed("policy.user", "one user, by name or number; what is left out is as in [policy]", add_user));
+  table.push_back(keyed("policy.group",
+                        "a group's users who have no entry; of several groups the first in the file counts",
+                        add_group));
+  return table;
 }
 
 }  // namespace
@@ -63,6 +137,7 @@ settings::Table config_table(Config& config) {
                 limit("user-requests", "open requests of one user", &limits.user_requests),
                 limit("connection-bytes", "bytes outstanding of one connection", &limits.connection_bytes),
                 limit("user-bytes", "bytes outstanding of one user", &limits.user_bytes)});
+  for (auto& setting : policy_table(config.grants)) table.push_back(std::move(setting));
   table.push_back(
       {"model", "path", "PATH", "the file of the model NAME", &config.models.named, Place::kFile});
   return table;

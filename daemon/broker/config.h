@@ -19,6 +19,7 @@ struct Config {
   std::string engine_socket;
   link::EngineSettings engine;
   PolicyLimits limits;
+  Grants grants;
 };
 
 // Refers to `config`, whose values are the defaults.

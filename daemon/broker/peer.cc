@@ -26,6 +26,10 @@ Result<std::vector<gid_t>> groups_of(int socket) {
 
 }  // namespace
 
+bool Peer::is_in(gid_t group) const {
+  return gid == group || std::find(groups.begin(), groups.end(), group) != groups.end();
+}
+
 Result<Peer> peer_of(int socket) {
   ucred credentials = {};
   socklen_t size = sizeof credentials;

@@ -15,6 +15,8 @@ struct Peer {
   gid_t gid = 0;
   pid_t pid = 0;  // for logs: the number may have been given to another process since
   std::vector<gid_t> groups;
+
+  bool is_in(gid_t group) const;
 };
 
 // io if the kernel does not say.

@@ -13,6 +13,26 @@ Error exhausted(const std::string& what, uint64_t limit) {
 
 }  // namespace
 
+const Grant& Grants::of(const Peer& peer) const {
+  if (const auto user = users.find(peer.uid); user != users.end()) return user->second;
+  for (const auto& [group, grant] : groups) {
+    if (peer.is_in(group)) return grant;
+  }
+  return everybody;
+}
+
+Result<const Grant*> Policy::grant_for(const Peer& peer, protocol::Priority priority) const {
+  const Grant& grant = grants_.of(peer);
+  const std::string wanted = protocol::name_of(priority);
+  std::string allowed;
+  for (const auto& name : grant.classes) {
+    if (name == wanted) return &grant;
+    allowed += (allowed.empty() ? "" : ", ") + name;
+  }
+  return Error{FACET_DENIED, "user " + std::to_string(peer.uid) + " may not make requests of the class " +
+                                 wanted + (allowed.empty() ? ", nor of another" : ", only " + allowed)};
+}
+
 Result<void> Policy::admit_connection(uid_t user) {
   if (connections_ >= limits_.connections) return exhausted("too many connections", limits_.connections);
   Holding& holding = users_[user];

@@ -1,16 +1,25 @@
-// Who may have how much. Pure bookkeeping: no socket, no clock.
+// Who may ask for what, and have how much. Pure bookkeeping: no socket, no clock.
 //
-// Everything that a client makes the broker or the engine hold is charged to its connection and to its user
-// (the uid that the kernel names) until it is gone. Bytes are those of requests, of the answers that may wait
-// for a slow reader, and of messages that have come in part.
+// A *grant* says which classes of requests a user may ask for, and the weight of their share of the engine.
+// It is the user's own, else that of the first listed group that they are in, else everybody's. Everything
+// that a client makes the broker or the engine hold is charged to its connection and to its user (the uid
+// that the kernel names) until it is gone. Bytes are those of requests, of the answers that may wait for a
+// slow reader, and of messages that have come in part.
 #pragma once
 
 #include <sys/types.h>
 
 #include <cstdint>
+#include <deque>
+#include <map>
+#include <string>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "daemon/base/result.h"
+#include "daemon/broker/peer.h"
+#include "sdk/protocol/messages.h"
 
 namespace facet::broker {
 
@@ -23,6 +32,19 @@ struct PolicyLimits {
   uint64_t user_bytes = 256 << 20;
 };
 
+struct Grant {
+  std::vector<std::string> classes = {"interactive", "standard", "background"};  // by name
+  double weight = 1;
+};
+
+struct Grants {
+  Grant everybody;
+  std::map<uid_t, Grant> users;
+  std::deque<std::pair<gid_t, Grant>> groups;  // the first that fits counts
+
+  const Grant& of(const Peer& peer) const;
+};
+
 // What one connection, or all of one user, hold now.
 struct Holding {
   uint32_t connections = 0;
@@ -32,9 +54,13 @@ struct Holding {
 
 class Policy {
  public:
-  explicit Policy(const PolicyLimits& limits) : limits_(limits) {}
+  explicit Policy(const PolicyLimits& limits, Grants grants = {})
+      : limits_(limits), grants_(std::move(grants)) {}
 
   const PolicyLimits& limits() const { return limits_; }
+
+  // The grant by which `peer` may ask for a request of this class. denied names both.
+  Result<const Grant*> grant_for(const Peer& peer, protocol::Priority priority) const;
 
   // Each admit is exhausted, naming the limit, or charges what its counterpart gives back.
   Result<void> admit_connection(uid_t user);
@@ -57,6 +83,7 @@ class Policy {
   void forget_if_idle(uid_t user);
 
   const PolicyLimits limits_;
+  const Grants grants_;
   std::unordered_map<uid_t, Holding> users_;
   uint32_t connections_ = 0;
 };

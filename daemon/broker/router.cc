@@ -10,13 +10,15 @@ namespace facet::broker {
 // ---- from sessions
 
 Result<void> Router::generate(Session& session, protocol::Generate&& generate, size_t message_bytes) {
+  const Peer& peer = session.peer();
+  FACET_TRY(const Grant* grant, policy_.grant_for(peer, generate.priority));
   FACET_TRY(auto model, models_.find(generate.model));
   const uint64_t bytes = Policy::bytes_of_request(message_bytes, generate.sampling.logprobs);
-  FACET_CHECK(policy_.admit_request(session.peer().uid, session.holding(), bytes));
+  FACET_CHECK(policy_.admit_request(peer.uid, session.holding(), bytes));
 
   Request request;
   request.session = &session;
-  request.user = session.peer().uid;
+  request.user = peer.uid;
   request.client_id = generate.id;
   request.bytes = bytes;
   request.flow = Flow(generate.credit);
@@ -24,7 +26,8 @@ Result<void> Router::generate(Session& session, protocol::Generate&& generate, s
   request.status.model = model.name;
   request.status.priority = generate.priority;
   generate.model = model.name;
-  request.held = link::Start{model.path, std::move(generate), session.peer().uid, session.app(), 1};
+  request.held =
+      link::Start{model.path, std::move(generate), user_keys_.of(peer.uid), session.app(), grant->weight};
 
   const protocol::RequestId client_id = request.client_id;
   const EngineId id = requests_.add(std::move(request));
@@ -200,6 +203,9 @@ void Router::fill(protocol::Status& status, const Peer& asker) const {
   status.waiting = load_.waiting;
   status.cache_pages = load_.cache_pages;
   status.cache_pages_free = load_.cache_pages_free;
+  status.parked = load_.parked;
+  status.evicted = load_.evicted;
+  status.cached_tokens = load_.cached_tokens;
   for (const auto& [id, request] : requests_.all()) {
     if (request.held) ++status.waiting;
     if (status.requests.size() >= protocol::kMaxRequestStatuses) continue;

@@ -12,6 +12,7 @@
 #include "daemon/broker/policy.h"
 #include "daemon/broker/requests.h"
 #include "daemon/broker/session.h"
+#include "daemon/broker/user_keys.h"
 
 namespace facet::broker {
 
@@ -22,7 +23,7 @@ class Router {
 
   // ---- from sessions
 
-  // not_found, too_large or exhausted: nothing was begun.
+  // not_found, denied, too_large or exhausted: nothing was begun.
   Result<void> generate(Session& session, protocol::Generate&& request, size_t message_bytes);
   void cancel(EngineId id);
   void credit(EngineId id, uint32_t tokens);
@@ -62,6 +63,7 @@ class Router {
   EngineLink& engine_;
   Models& models_;
   Policy& policy_;
+  const UserKeys user_keys_;
   Requests requests_;
   link::Load load_;
 };

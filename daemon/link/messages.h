@@ -26,8 +26,9 @@ struct BrokerHello {
   std::vector<std::string> settings = {};  // settings::lines() of the engine's table
 };
 
-// Starts a request. `request.model` is the model's name, `path` its file. The user, as the kernel names it,
-// and the app share the engine by `weight`.
+// Starts a request. `request.model` is the model's name, `path` its file. `user` is the broker's
+// key of a user, the same in all requests of a link: the user's share, of that `weight`, and what was read
+// before go by it; `app` divides the share.
 struct Start {
   std::string path;
   protocol::Generate request;

@@ -218,6 +218,84 @@ TEST_CASE("clients: bytes of a connection and of a user") {
   CHECK(comes_true([&] { return other.status().connections == 1; }));
 }
 
+TEST_CASE("clients: the status shows what the engine counts, and nothing of a lost one") {
+  Stage stage;
+  stage.engine.accept_and_greet();
+  Client client = stage.daemon.client();
+  stage.engine.send(link::Load{1, 2, 30, 4, 5, 6, 7});
+  REQUIRE(comes_true([&] { return client.status().cache_pages == 30; }));
+  const auto status = client.status();
+  CHECK(status.running == 1);
+  CHECK(status.waiting == 2);
+  CHECK(status.cache_pages_free == 4);
+  CHECK(status.parked == 5);
+  CHECK(status.evicted == 6);
+  CHECK(status.cached_tokens == 7);
+  stage.engine.close();
+  CHECK(comes_true([&] { return client.status().cached_tokens == 0; }));
+}
+
+TEST_CASE("clients: class and weight come from the policy, the user's key from the user") {
+  Folder folder;
+  const std::string uid = std::to_string(::getuid()), gid = std::to_string(::getgid());
+  const auto stage_with = [&](const std::string& policy) {
+    std::ofstream(folder / "facetd.toml") << policy;
+    return std::make_unique<Stage>(std::vector<std::string>{"--config", folder / "facetd.toml"});
+  };
+  const auto of_class = [](uint64_t id, protocol::Priority priority) {
+    auto one = request(id, 20, 1);
+    one.priority = priority;
+    return one;
+  };
+  using enum protocol::Priority;
+  uint64_t key = 0;
+  {
+    const auto stage =
+        stage_with("[policy.user." + uid + "]\nclasses = ['standard', 'background']\nweight = 2.5\n" +
+                   "[policy.group." + gid + "]\nweight = 7\n");
+    stage->engine.accept_and_greet();
+    Client one = stage->daemon.client("one"), other = stage->daemon.client("other");
+    one.send(of_class(1, kInteractive));
+    const auto failed = one.receive_as<protocol::Failed>();
+    CHECK(failed.id == 1);
+    CHECK(failed.code == FACET_DENIED);
+    CHECK(failed.message ==
+          "user " + uid + " may not make requests of the class interactive, only standard, background");
+    CHECK(one.status().requests.empty());
+
+    one.send(of_class(1, kStandard));
+    const auto start = stage->engine.receive_as<link::Start>();
+    CHECK(start.request.priority == kStandard);
+    CHECK(start.weight == 2.5);
+    CHECK(start.app == "one");
+    other.send(of_class(1, kBackground));
+    const auto next = stage->engine.receive_as<link::Start>();
+    CHECK(next.request.priority == kBackground);
+    CHECK(next.weight == 2.5);
+    CHECK(next.user == start.user);
+    CHECK(start.user != ::getuid());
+    key = start.user;
+  }
+  const auto stage = stage_with("[policy.group." + gid + "]\nweight = 7\n");
+  stage->engine.accept_and_greet();
+  Client client = stage->daemon.client();
+  client.send(of_class(1, kInteractive));
+  const auto start = stage->engine.receive_as<link::Start>();
+  CHECK(start.request.priority == kInteractive);
+  CHECK(start.weight == 7);
+  CHECK(start.user != key);  // another run, another secret
+}
+
+TEST_CASE("clients: facetd does not start with a policy for someone who is not there") {
+  Folder folder;
+  std::ofstream(folder / "facetd.toml") << "[policy.user.nobody-of-facet]\nweight = 2\n";
+  CHECK(Process({"facetd", "--config", folder / "facetd.toml", "--socket", folder / "s"}, -1, folder / "log")
+            .wait() == 2);
+  std::ifstream file(folder / "log");
+  const std::string log(std::istreambuf_iterator<char>(file), {});
+  CHECK_MESSAGE(log.find("facetd.toml:1: [policy.user.nobody-of-facet]: there is no user") != log.npos, log);
+}
+
 TEST_CASE("clients: a socket that a killed facetd left is taken over") {
   Folder folder;
   const std::string path = folder / "s";

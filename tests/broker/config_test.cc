@@ -22,15 +22,20 @@ std::string example() {
   return text.str();
 }
 
-// What facetd's config is after it read `text`, as its manual shows it; or the error.
-std::string after(const std::string& text) {
+Result<void> read(Config& config, const std::string& text) {
   const auto path = std::filesystem::temp_directory_path() / ("facet-config-" + std::to_string(::getpid()));
   std::ofstream(path) << text;
+  auto read = settings::read_file(config_table(config), path.string());
+  std::filesystem::remove(path);
+  if (!read) return Error{read.error().code, read.error().message.substr(path.string().size())};
+  return {};
+}
+
+// What facetd's config is after it read `text`, as its manual shows it; or the error.
+std::string after(const std::string& text) {
   Config config;
   config.models.folder = "/var/lib/facet/models";
-  const auto read = settings::read_file(config_table(config), path.string());
-  std::filesystem::remove(path);
-  if (!read) return read.error().message;
+  if (auto taken = read(config, text); !taken) return taken.error().message;
   return settings::manual({"facetd", FACET_VERSION, "", ""}, config_table(config));
 }
 
@@ -44,9 +49,68 @@ TEST_CASE("example config: parses, and means what facetd does without a config f
   // What follows the first line, which says who wrote it.
   CHECK(text.substr(text.find('\n')) == defaults.substr(defaults.find('\n')));
 
-  const std::string on = std::regex_replace(text, std::regex("\n# ([a-z_]+ = |\\[model)"), "\n$1");
+  std::string on = std::regex_replace(text, std::regex("\n# ([a-z_]+ = |\\[model|\\[policy)"), "\n$1");
+  on = std::regex_replace(on, std::regex("\n\\[policy\\.(user|group)\\.NAME"), "\n[policy.$1.root");
   REQUIRE(on.find("\ncache_bytes = ") != on.npos);
   REQUIRE(on.find("\n[model.NAME]") != on.npos);
+  REQUIRE(on.find("\n[policy.group.root]") != on.npos);
   CHECK(after(on) == defaults);
   CHECK(after(on + "unknown = 1\n").find("unknown") != std::string::npos);
+}
+
+TEST_CASE("policy config: users and groups by name and number, groups in the file's order") {
+  Config config;
+  const auto taken = read(config, R"(
+[policy.group.70]
+classes = ["interactive"]
+[policy.user]
+1000 = { classes = "background", weight = 3 }
+[policy.group.root]
+[policy.user.root]
+classes = []
+[policy]
+weight = 1e-3
+classes = ["standard"]
+group.9.weight = 999.5
+)");
+  REQUIRE_MESSAGE(taken.ok(), taken.error().message);
+  const Grants& grants = config.grants;
+  using Classes = std::vector<std::string>;
+  CHECK(grants.everybody.classes == Classes{"standard"});
+  CHECK(grants.everybody.weight == 0.001);
+  REQUIRE(grants.users.size() == 2);
+  CHECK(grants.users.at(0).classes.empty());
+  CHECK(grants.users.at(0).weight == 0.001);  // as in [policy], wherever that stands
+  CHECK(grants.users.at(1000).classes == Classes{"background"});
+  CHECK(grants.users.at(1000).weight == 3);
+  REQUIRE(grants.groups.size() == 3);
+  CHECK(grants.groups[0].first == 70);
+  CHECK(grants.groups[0].second.classes == Classes{"interactive"});
+  CHECK(grants.groups[1].first == 0);
+  CHECK(grants.groups[1].second.classes == Classes{"standard"});
+  CHECK(grants.groups[2].first == 9);
+  CHECK(grants.groups[2].second.weight == 999.5);
+}
+
+TEST_CASE("policy config: what is wrong is named with its line") {
+  CHECK(after("[policy.user.nobody-of-facet]\n") ==
+        ":1: [policy.user.nobody-of-facet]: there is no user 'nobody-of-facet'");
+  CHECK(after("\n[policy.group.none-of-facet]\nweight = 2\n") ==
+        ":2: [policy.group.none-of-facet]: there is no group 'none-of-facet'");
+  CHECK(after("[policy.user.4294967295]\n").find("there is no user '4294967295'") != std::string::npos);
+  CHECK(after("[policy.user.-1]\n").find("there is no user '-1'") != std::string::npos);
+  CHECK(after("[policy.user.root]\n[policy.user.0]\n").find("user 0 has an entry already") !=
+        std::string::npos);
+  CHECK(after("[policy.group.root]\n[policy.group.0]\n").find("group 0 has an entry already") !=
+        std::string::npos);
+  CHECK(after("[policy.user]\nroot = 1\n") == ":2: 'root' should be a table [policy.user.root]");
+  CHECK(after("[policy.user.root]\nlimit = 1\n") == ":2: unknown setting 'limit'");
+  CHECK(after("[policy.team.a]\nweight = 1\n") == ":1: unknown setting 'team'");
+  CHECK(after("[policy.user.root]\nclasses = ['standard', 'urgent']\n") ==
+        ":2: classes: takes one of interactive, standard, background, not 'urgent'");
+  CHECK(after("[policy.user.root]\nclasses = [['standard']]\n").find("not of lists") != std::string::npos);
+  for (const char* weight : {"0", "0.0009", "1000.5", "-1", "nan", "inf", "'2x'", "true", "[1, 2]"}) {
+    const std::string error = after(std::string("[policy]\nweight = ") + weight + "\n");
+    CHECK_MESSAGE(error.find(":2: weight") == 0, weight << " gives " << error);
+  }
 }

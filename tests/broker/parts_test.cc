@@ -11,6 +11,7 @@
 #include "daemon/broker/models.h"
 #include "daemon/broker/peer.h"
 #include "daemon/broker/policy.h"
+#include "daemon/broker/user_keys.h"
 
 using namespace facet;
 using namespace facet::broker;
@@ -73,6 +74,50 @@ TEST_CASE("policy: limits of a connection and of its user hold, and what ends is
   policy.request_ended(1, nullptr, 100);  // its connection has gone, and the user's books are in order
   Holding d;
   CHECK(policy.admit_request(1, d, 100).ok());
+}
+
+TEST_CASE("policy: a user's own grant, else that of the first listed group, else everybody's") {
+  Grants grants;
+  grants.everybody = {{"standard", "background"}, 1};
+  grants.users[7] = {{"background"}, 0.5};
+  grants.users[9] = {{}, 1};
+  grants.groups = {{30, {{"interactive"}, 3}}, {20, {{"standard"}, 2}}};
+  const Policy policy({}, grants);
+  const auto peer = [](uid_t uid, gid_t gid, std::vector<gid_t> groups = {}) {
+    return Peer{uid, gid, 1, std::move(groups)};
+  };
+  const auto weight = [&](const Peer& peer, protocol::Priority priority) {
+    const auto grant = policy.grant_for(peer, priority);
+    return grant ? grant.value()->weight : -static_cast<double>(grant.error().code);
+  };
+  using enum protocol::Priority;
+  const double denied = -static_cast<double>(FACET_DENIED);
+  CHECK(weight(peer(1, 1), kStandard) == 1);
+  CHECK(weight(peer(1, 1), kBackground) == 1);
+  CHECK(weight(peer(1, 1), kInteractive) == denied);
+  CHECK(weight(peer(7, 30, {20}), kBackground) == 0.5);
+  CHECK(weight(peer(7, 30, {20}), kInteractive) == denied);
+  CHECK(weight(peer(1, 20), kStandard) == 2);
+  CHECK(weight(peer(1, 1, {5, 20}), kStandard) == 2);
+  CHECK(weight(peer(1, 20, {30}), kInteractive) == 3);  // the first of the list, not of the peer
+  CHECK(weight(peer(1, 20, {30}), kStandard) == denied);
+  CHECK(weight(peer(9, 20), kStandard) == denied);
+
+  CHECK(policy.grant_for(peer(1, 1), kInteractive).error().message ==
+        "user 1 may not make requests of the class interactive, only standard, background");
+  CHECK(policy.grant_for(peer(9, 1), kBackground).error().message ==
+        "user 9 may not make requests of the class background, nor of another");
+  CHECK(Policy({}).grant_for(peer(0, 0), kInteractive).value()->weight == 1);
+}
+
+TEST_CASE("user keys: one of a user and a secret, and another of another") {
+  const UserKeys keys("secret");
+  CHECK(keys.of(1000) == 0xc0f129522cb11d9e);
+  CHECK(keys.of(1001) != keys.of(1000));
+  CHECK(UserKeys("other").of(1000) != keys.of(1000));
+  const UserKeys run, next;
+  CHECK(run.of(1000) == run.of(1000));
+  CHECK(run.of(1000) != next.of(1000));
 }
 
 TEST_CASE("back-off: doubles up to its most, and begins again after an engine that held") {

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -117,8 +118,10 @@ class Process {
 class Daemon {
  public:
   explicit Daemon(const std::vector<std::string>& arguments) {
-    std::vector<std::string> words = {"facetd", "--config", "/dev/null", "--socket",
-                                      socket(), "--models", folder_ / ""};
+    std::vector<std::string> words = {"facetd", "--socket", socket(), "--models", folder_ / ""};
+    if (std::find(arguments.begin(), arguments.end(), "--config") == arguments.end()) {
+      words.insert(words.end(), {"--config", "/dev/null"});
+    }
     words.insert(words.end(), arguments.begin(), arguments.end());
     process_ = Process(words, -1, folder_ / "log");
     REQUIRE_MESSAGE(comes_true([&] { return Client().connect(socket()); }), log());
