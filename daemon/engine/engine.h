@@ -24,6 +24,7 @@ struct EngineOptions {
   uint32_t max_sequences = 64;        // that run at once
   uint32_t max_waiting = 1024;        // requests that may wait; beyond them `exhausted`
   uint32_t chunk = 256;               // rows of a step: how much of a prompt is read at once
+  uint32_t slice_micros = 4000;       // of computing, between looks at what was asked meanwhile
 };
 
 class Engine {

@@ -9,7 +9,6 @@ namespace {
 
 // How long a slice should last. Long against the cost of a submit (tens of microseconds), short against what
 // a person notices.
-constexpr Micros kSliceMicros = 4000;
 
 // 2^b rows and fewer, down to more than half as many, are alike.
 size_t bucket(uint32_t rows) {
@@ -41,7 +40,7 @@ Result<Runner> Runner::create(plugins::Device& device, std::shared_ptr<const mod
     places.push_back({std::move(context)});
   }
   return Runner(std::move(model), std::move(program), std::move(cache), std::move(places), bytes,
-                options.max_rows);
+                options.max_rows, options.slice_micros);
 }
 
 Result<RunnerBytes> Runner::bytes_of(plugins::Device& device, const plugins::Program& program,
@@ -58,14 +57,15 @@ Result<RunnerBytes> Runner::bytes_of(plugins::Device& device, const plugins::Pro
 }
 
 Runner::Runner(std::shared_ptr<const model::Model> model, plugins::Program program, plugins::Cache cache,
-               std::vector<Place> places, RunnerBytes bytes, uint32_t max_rows)
+               std::vector<Place> places, RunnerBytes bytes, uint32_t max_rows, Micros slice_micros)
     : model_(std::move(model)),
       per_layer_(per_layer_rows(*model_, max_rows)),
       program_(std::move(program)),
       cache_(std::move(cache)),
       places_(std::move(places)),
       bytes_(bytes),
-      max_rows_(max_rows) {}
+      max_rows_(max_rows),
+      slice_micros_(slice_micros) {}
 
 void Runner::begin(uint32_t place, Batch& batch) {
   places_[place].batch = &batch;
@@ -136,7 +136,8 @@ uint32_t Runner::rows_within(Micros micros) const {
 
 uint32_t Runner::slice_end(uint32_t first, uint32_t rows) const {
   const double cost = micros_per_cut_[bucket(rows)];
-  const uint32_t cuts = cost == 0 ? 1 : static_cast<uint32_t>(std::clamp(kSliceMicros / cost, 1.0, 1e6));
+  const uint32_t cuts =
+      cost == 0 ? 1 : static_cast<uint32_t>(std::clamp(static_cast<double>(slice_micros_) / cost, 1.0, 1e6));
   return std::min(last_cut(), first + cuts);
 }
 

@@ -29,6 +29,7 @@ struct RunnerOptions {
   uint32_t max_rows = 0;        // of a batch
   uint32_t max_selected = 0;    // rows of a batch whose logits are wanted
   uint32_t places = 1;          // runs that may be in work at once
+  Micros slice_micros = 4000;   // that a slice is to last; at least one cut
 };
 
 // Bytes that a runner takes, known before it is made. Mapped weights are not among them.
@@ -83,7 +84,7 @@ class Runner {
   };
 
   Runner(std::shared_ptr<const model::Model> model, plugins::Program program, plugins::Cache cache,
-         std::vector<Place> places, RunnerBytes bytes, uint32_t max_rows);
+         std::vector<Place> places, RunnerBytes bytes, uint32_t max_rows, Micros slice_micros);
 
   void read(uint32_t place, uint32_t port, uint32_t first, uint32_t rows, std::span<float> values);
   uint32_t last_cut() const { return static_cast<uint32_t>(program_.cuts().size()) - 1; }
@@ -97,6 +98,7 @@ class Runner {
   std::vector<Place> places_;
   RunnerBytes bytes_;
   uint32_t max_rows_;
+  Micros slice_micros_;
   std::array<double, 17> micros_per_cut_{};  // by the power of two that the rows go up to; 0: not known
 };
 

@@ -30,6 +30,7 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(plugins::Device& device, 
       options.chunk + options.max_sequences;  // so that generating never leaves a prompt without rows
   wanted.max_selected = options.max_sequences;
   wanted.places = kClasses;
+  wanted.slice_micros = options.slice_micros;
   auto pools = std::make_unique<PagePools>(wanted.pages, model->windows());
   FACET_TRY(Runner runner, Runner::create(device, std::move(model), wanted));
   return std::unique_ptr<ServedModel>(

@@ -120,6 +120,8 @@ Line LineReader::edited(const std::string& prompt) {
   editor_->stopped = Line::Kind::text;
   int count = 0;
   el_resize(editor_->edit);
+  // Before the prompt shows: a Ctrl-D that answers it must not meet the terminal's own line discipline.
+  el_set(editor_->edit, EL_PREP_TERM, 1);
   const char* line = el_gets(editor_->edit, &count);
   if (editor_->stopped != Line::Kind::text) {
     std::fputs("\n", stdout);

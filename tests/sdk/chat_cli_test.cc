@@ -123,28 +123,36 @@ class Terminal {
   std::string until(const std::string& text) {
     size_t found;
     while ((found = seen_.find(text)) == std::string::npos) {
-      pollfd wait = {screen_, POLLIN, 0};
-      char piece[4096];
-      const ssize_t n = ::poll(&wait, 1, 20000) > 0 ? ::read(screen_, piece, sizeof piece) : 0;
-      REQUIRE_MESSAGE(n > 0, "the screen does not say '" << text << "' but '" << seen_ << "'");
-      seen_.append(piece, static_cast<size_t>(n));
+      REQUIRE_MESSAGE(read_more(), "the screen does not say '" << text << "' but '" << seen_ << "'");
     }
     std::string before = seen_.substr(0, found + text.size());
     seen_.erase(0, found + text.size());
     return before;
   }
   int end() {
-    char piece[4096];
-    while (::read(screen_, piece, sizeof piece) > 0) {
+    while (read_more()) {
     }
+    REQUIRE_MESSAGE(closed_, "it does not end, and last said '" << seen_ << "'");
     int status = 0;
     ::waitpid(process_, &status, 0);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
 
  private:
+  // False at the end, or when nothing comes for long.
+  bool read_more() {
+    pollfd wait = {screen_, POLLIN, 0};
+    if (::poll(&wait, 1, 20000) <= 0) return false;
+    char piece[4096];
+    const ssize_t n = ::read(screen_, piece, sizeof piece);
+    closed_ = n <= 0;
+    if (!closed_) seen_.append(piece, static_cast<size_t>(n));
+    return !closed_;
+  }
+
   pid_t process_ = -1;
   int screen_ = -1;
+  bool closed_ = false;
   std::string seen_;
 };
 
