@@ -5,6 +5,7 @@
 // weights.
 #include <cmath>
 
+#include "daemon/model/cache_groups.h"
 #include "daemon/model/family.h"
 #include "daemon/model/weights.h"
 
@@ -78,7 +79,7 @@ Result<Config> read_config(const GgufFile& file) {
 }
 
 // The figure: one layer.
-Value layer(Builder& b, Weights& w, const Config& c, uint32_t i, CacheGroup group, Value x) {
+Value layer(Builder& b, Weights& w, const Config& c, uint32_t i, CacheGroups& groups, Value x) {
   const LayerConfig& l = c.layers[i];
   const uint32_t n = c.embedding, d = l.head_dim;
   const std::string blk = "blk." + std::to_string(i) + ".";
@@ -94,9 +95,10 @@ Value layer(Builder& b, Weights& w, const Config& c, uint32_t i, CacheGroup grou
   Value q = b.rope(norm("attn_q_norm", b.matmul(a, matrix("attn_q", n, l.heads * d)), d), rope);
   Value k = b.rope(norm("attn_k_norm", b.matmul(a, matrix("attn_k", n, l.kv_heads * d)), d), rope);
   Value v = b.matmul(a, matrix("attn_v", n, l.kv_heads * d));
-  CacheLayer cache = b.cache_layer(group, l.kv_heads, d, d);
+  const uint32_t window = l.sliding ? c.window : 0;
+  CacheLayer cache = b.cache_layer(groups.of(window), l.kv_heads, d, d);
   b.cache_append(cache, k, v);
-  Value o = b.attention(cache, q, l.heads, l.sliding ? c.window : 0, c.attention_scale);
+  Value o = b.attention(cache, q, l.heads, window, c.attention_scale);
   x = b.add(x, norm("post_attention_norm", b.matmul(o, matrix("attn_output", l.heads * d, n)), n));
 
   Value f = norm("ffn_norm", x, n);
@@ -112,21 +114,13 @@ Result<Family> build_gemma3(const GgufFile& file) {
   FACET_TRY(Config c, read_config(file));
   Builder b;
   Weights w(file, b);
-  std::vector<uint32_t> windows;
-  auto group = [&](bool sliding) {  // made when the first layer of its kind asks for it
-    uint32_t window = sliding ? c.window : 0;
-    for (uint32_t g = 0; g < windows.size(); ++g) {
-      if (windows[g] == window) return CacheGroup{g};
-    }
-    windows.push_back(window);
-    return b.cache_group(kPagePositions);
-  };
+  CacheGroups groups(b);
 
   const bool tied = !w.has("output.weight");
   graph::Weight embedding = tied ? w.matrix("token_embd.weight", c.embedding, c.vocabulary)
                                  : w.table("token_embd.weight", c.embedding, c.vocabulary);
   Value x = b.embed(embedding, std::sqrt(static_cast<float>(c.embedding)));
-  for (uint32_t i = 0; i < c.layers.size(); ++i) x = layer(b, w, c, i, group(c.layers[i].sliding), x);
+  for (uint32_t i = 0; i < c.layers.size(); ++i) x = layer(b, w, c, i, groups, x);
   x = b.rms_norm(b.select(x), w.vector("output_norm.weight", c.embedding), c.embedding, c.norm_eps);
   Value logits = b.matmul(x, tied ? embedding : w.matrix("output.weight", c.embedding, c.vocabulary));
   if (c.soft_cap > 0) logits = b.soft_cap(logits, c.soft_cap);
@@ -135,7 +129,7 @@ Result<Family> build_gemma3(const GgufFile& file) {
   FACET_CHECK(w.check());
   auto program = b.build();
   if (!program.ok()) return file.error(program.error().code, program.error().message);
-  return Family{std::move(c), std::move(*program), std::move(windows), nullptr};
+  return Family{std::move(c), std::move(*program), groups.windows(), nullptr};
 }
 
 }  // namespace facet::model

@@ -10,6 +10,7 @@
 
 #include <cmath>
 
+#include "daemon/model/cache_groups.h"
 #include "daemon/model/family.h"
 
 namespace facet::model {
@@ -215,17 +216,9 @@ Result<Family> build_gemma4(const GgufFile& file) {
 
   Builder b;
   Weights w(file, b);
-  std::vector<uint32_t> windows;
-  auto group = [&](bool sliding) {  // made when the first layer of its kind asks for it
-    const uint32_t window = sliding ? c.window : 0;
-    for (uint32_t g = 0; g < windows.size(); ++g) {
-      if (windows[g] == window) return graph::CacheGroup{g};
-    }
-    windows.push_back(window);
-    return b.cache_group(kPagePositions);
-  };
+  CacheGroups groups(b);
   for (const LayerConfig& l : c.layers) {
-    if (l.owns_cache) b.cache_layer(group(l.sliding), l.kv_heads, l.head_dim, l.head_dim);
+    if (l.owns_cache) b.cache_layer(groups.of(l.sliding ? c.window : 0), l.kv_heads, l.head_dim, l.head_dim);
   }
 
   const bool tied = !w.has("output.weight");
@@ -253,7 +246,7 @@ Result<Family> build_gemma4(const GgufFile& file) {
   FACET_CHECK(w.check());
   auto program = b.build();
   if (!program.ok()) return file.error(program.error().code, program.error().message);
-  return Family{std::move(c), std::move(*program), std::move(windows), table};
+  return Family{std::move(c), std::move(*program), groups.windows(), table};
 }
 
 }  // namespace facet::model

@@ -2,6 +2,7 @@
 """Measures what background clients do to one who waits for an answer, with facetd and with llama.cpp's server.
 
     interference.py [--facet BIN_FOLDER] [--peer BIN_FOLDER] [--model FILE] [--requests 30 | --quick] [--clients 8] [--threads 2]
+                    [--window 30]
 
 A daemon with the model serves two kinds of client: one asks again and again with prompts of 64 tokens for 32 (interactive), the others
 without pause with prompts of 2,000 tokens for 256 (background). Phases alone and under load take turns, so that a machine that slows down meets
@@ -39,6 +40,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--pause", type=float, default=1.0, help="seconds between interactive requests")
+    parser.add_argument("--window", type=float, default=30.0, help="seconds in which the background is counted alone, per phase")
     parser.add_argument("--quick", action="store_true", help="6 requests, 2 phases")
     options = parser.parse_args()
     if options.quick:
@@ -172,11 +174,12 @@ def measure(name: str, server, options: argparse.Namespace) -> bool:
             results["alone"].append(ask(server, seed))
             time.sleep(options.pause / 4)
         background = Background(server, options.clients, phase + 1)
-        time.sleep(3)  # until all of them are at work
+        while background.tokens < options.clients:  # until all of them are at work
+            time.sleep(0.2)
         for kind in rates:
             before, start = background.tokens, time.monotonic()
             if kind == "background alone":
-                time.sleep(options.pause * len(seeds))
+                time.sleep(options.window)
             else:
                 for seed in seeds:
                     results["loaded"].append(ask(server, seed))

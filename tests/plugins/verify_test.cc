@@ -1,7 +1,7 @@
 // One test per way in which a program or a submit can be wrong. Each starts from a good one, changes one
 // thing, and expects the fault to name the place.
 #include <doctest/doctest.h>
-#include <facet/verify.hpp>
+#include <facet/verify_submit.hpp>
 
 #include <functional>
 #include <limits>

@@ -12,7 +12,7 @@
 //
 // Device, Program, Cache and Context below are base classes. This header makes the C table of them, and does
 // once for all backends what the ABI asks of each: it copies structs by their sizes, checks every argument
-// (whole programs and submits with facet/verify.hpp), keeps the order of cuts, counts fences, and turns
+// (whole programs and submits with facet/verify.hpp and verify_submit.hpp), keeps the order of cuts, counts fences, and turns
 // exceptions into a status and a message: Failure into its own, std::bad_alloc into FACET_EXHAUSTED, anything
 // else into FACET_INTERNAL. So an author's function sees valid arguments only, and fails by throwing.
 //
@@ -23,7 +23,7 @@
 
 #include <facet/backend.h>
 #include <facet/description.hpp>
-#include <facet/verify.hpp>
+#include <facet/verify_submit.hpp>
 
 #include <functional>
 #include <memory>
