@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "daemon/graph/builder.h"
-#include "daemon/model/model.h"
+#include "daemon/graph/program.h"
+#include "daemon/model/family.h"
 
 namespace facet::model {
 

@@ -13,7 +13,6 @@ namespace facet::model {
 namespace {
 
 using graph::Builder;
-using graph::CacheGroup;
 using graph::CacheLayer;
 using graph::Value;
 

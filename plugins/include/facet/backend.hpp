@@ -12,9 +12,10 @@
 //
 // Device, Program, Cache and Context below are base classes. This header makes the C table of them, and does
 // once for all backends what the ABI asks of each: it copies structs by their sizes, checks every argument
-// (whole programs and submits with facet/verify.hpp and verify_submit.hpp), keeps the order of cuts, counts fences, and turns
-// exceptions into a status and a message: Failure into its own, std::bad_alloc into FACET_EXHAUSTED, anything
-// else into FACET_INTERNAL. So an author's function sees valid arguments only, and fails by throwing.
+// (whole programs and submits with facet/verify.hpp and verify_submit.hpp), keeps the order of cuts, counts
+// fences, and turns exceptions into a status and a message: Failure into its own, std::bad_alloc into
+// FACET_EXHAUSTED, anything else into FACET_INTERNAL. So an author's function sees valid arguments only, and
+// fails by throwing.
 //
 // Lifetimes and threads are those of facet/backend.h. Header-only; depends on the ABI and the standard
 // library.

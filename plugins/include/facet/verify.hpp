@@ -1,6 +1,6 @@
-// Checks program descriptions and cache layouts that cross the plugin boundary; facet/verify_submit.hpp checks
-// submits. The graph builder and every backend use these same checks, so a program that one accepts all
-// understand alike.
+// Checks program descriptions and cache layouts that cross the plugin boundary; facet/verify_submit.hpp
+// checks submits. The graph builder and every backend use these same checks, so a program that one accepts
+// all understand alike.
 //
 // A verify function returns nothing, or a sentence that says what is wrong and where: "op 12 (matmul): ...",
 // "row 3: ...". What passes both can be run without any further check of indices, widths, pages or sizes.
