@@ -8,6 +8,7 @@
 #include "daemon/model/vocabulary_gguf.h"
 #include "daemon/model_tool/commands.h"
 #include "daemon/model_tool/process_memory.h"
+#include "daemon/model_tool/work.h"
 #include "plugins/host/discovery.h"
 
 namespace facet::model_tool {
@@ -124,6 +125,20 @@ Result<json> describe_memory(const model::Model& model, const ComputeOptions& co
               {"daemon_scratch_bytes", most.scratch}};
 }
 
+json describe(const Work& work) {
+  json caches = json::array();
+  for (const auto& [window, bytes] : work.cache_bytes) {
+    caches.push_back({{"window", window}, {"bytes_per_position", bytes}});
+  }
+  return {{"dense_bytes", work.dense_bytes},
+          {"experts_bytes", work.experts_bytes},
+          {"expert_choices", work.expert_choices},
+          {"experts_chosen", work.experts_chosen},
+          {"row_macs", work.row_macs},
+          {"selected_macs", work.selected_macs},
+          {"cache_reads", std::move(caches)}};
+}
+
 Result<void> describe(const model::Model& model, const InspectOptions& options, json& report) {
   const model::Config& config = model.config();
   report["model"] = describe(config);
@@ -133,6 +148,7 @@ Result<void> describe(const model::Model& model, const InspectOptions& options, 
   const uint32_t context = options.context == 0 ? std::min(config.context, kDefaultContext) : options.context;
   FACET_TRY(report["memory"], describe_memory(model, options.compute, context));
   report["memory"].update(describe_weights(model, report["weights_bytes"]));
+  report["work"] = describe(work_of(model.program().desc(options.compute.cache_type)));
   return {};
 }
 
