@@ -14,7 +14,8 @@ uint64_t elements(const facet_weight& weight) {
 // Bytes of one position's keys and values.
 uint64_t position_bytes(const facet_cache_layout& cache, uint32_t layer) {
   const facet_cache_layer& shape = cache.layers[layer];
-  return uint64_t{shape.kv_heads} * (shape.key_dim + shape.value_dim) * (cache.type == FACET_TYPE_F32 ? 4 : 2);
+  return uint64_t{shape.kv_heads} * (shape.key_dim + shape.value_dim) *
+         (cache.type == FACET_TYPE_F32 ? 4 : 2);
 }
 
 }  // namespace

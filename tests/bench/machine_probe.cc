@@ -1,13 +1,15 @@
 // What this machine can do at most: machine_probe [--threads N] [--seconds S] [--mib M]
 //
-//   read   bytes per second that N threads read from memory together, each from its own part of a buffer that is
+//   read   bytes per second that N threads read from memory together, each from its own part of a buffer that
+//   is
 //          well beyond the last cache.
-//   int8   operations (two per multiply-accumulate) per second of N threads together, on integers of 8 bits that
+//   int8   operations (two per multiply-accumulate) per second of N threads together, on integers of 8 bits
+//   that
 //          are in registers, for each instruction set that this CPU has: avx512vnni and avxvnni by one
 //          instruction, avx2 by three (multiply, widen, add); i8mm and dotprod on aarch64.
 //
-// Every number is the best of passes that go on for S seconds: what others take only lowers a pass. Prints one
-// JSON object. Where no instruction set is known, int8 is empty.
+// Every number is the best of passes that go on for S seconds: what others take only lowers a pass. Prints
+// one JSON object. Where no instruction set is known, int8 is empty.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -38,14 +40,14 @@ using Clock = std::chrono::steady_clock;
 
 std::atomic<uint64_t> sink;  // takes results, so that nothing is optimised away
 
-// Calls work(thread, pass) on all threads at once, pass after pass; the shortest time from the first's start to the
-// last's end.
+// Calls work(thread, pass) on all threads at once, pass after pass; the shortest time from the first's start
+// to the last's end.
 template <typename Work>
 double best_seconds(unsigned threads, double seconds, const Work& work) {
   double best = 1e9;
   Clock::time_point start;
-  const Clock::time_point end = Clock::now() + std::chrono::duration_cast<Clock::duration>(
-                                                   std::chrono::duration<double>(seconds));
+  const Clock::time_point end =
+      Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
   bool more = true;
   std::barrier begin(threads, [&]() noexcept { start = Clock::now(); });
   std::barrier done(threads, [&]() noexcept {
@@ -88,25 +90,27 @@ __attribute__((target("avx2"))) uint64_t read_avx2(const uint64_t* data, size_t 
       sums[j] = _mm256_xor_si256(sums[j], _mm256_load_si256(from));
     }
   }
-  const __m256i all = _mm256_xor_si256(_mm256_xor_si256(sums[0], sums[1]), _mm256_xor_si256(sums[2], sums[3]));
+  const __m256i all =
+      _mm256_xor_si256(_mm256_xor_si256(sums[0], sums[1]), _mm256_xor_si256(sums[2], sums[3]));
   alignas(32) uint64_t parts[4];
   _mm256_store_si256(reinterpret_cast<__m256i*>(parts), all);
   return parts[0] ^ parts[1] ^ parts[2] ^ parts[3];
 }
 #endif
 
-// At least 256 MiB, and four times the last cache as far as that is at most 1 GiB (a virtual machine may name the
-// whole host's); at most a quarter of the memory.
+// At least 256 MiB, and four times the last cache as far as that is at most 1 GiB (a virtual machine may name
+// the whole host's); at most a quarter of the memory.
 size_t default_buffer() {
   const auto cache = static_cast<size_t>(std::max(0l, sysconf(_SC_LEVEL3_CACHE_SIZE)));
   const size_t wanted = std::clamp<size_t>(4 * cache, 256u << 20, 1u << 30);
-  const size_t memory = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t memory =
+      static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
   return std::min(wanted, memory / 4);
 }
 
 double read_bytes_per_second(unsigned threads, double seconds, size_t bytes) {
-  // A pass reads the next slice of each thread's part: short, so that it is seldom interrupted, and the caches
-  // have forgotten the slice when its turn comes again.
+  // A pass reads the next slice of each thread's part: short, so that it is seldom interrupted, and the
+  // caches have forgotten the slice when its turn comes again.
   constexpr size_t kPage = 4096, kSlices = 8;
   const size_t slice = std::max(bytes / threads / kSlices / kPage, size_t{1}) * kPage;
   const size_t all = slice * kSlices * threads;
@@ -182,7 +186,8 @@ __attribute__((target("avx2"))) uint64_t multiply_avx2(uint64_t rounds) {
 
 bool has_avxvnni() {
   unsigned eax, ebx, ecx, edx;
-  return __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & (1u << 4)) != 0;
+  return __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 &&
+         (eax & (1u << 4)) != 0;
 }
 #elif defined(__aarch64__)
 constexpr int kSums = 12;
@@ -249,7 +254,8 @@ int run(int argc, char** argv) {
   size_t mib = default_buffer() >> 20;
   app.add_option("--threads", threads, "at once")->check(CLI::Range(1, 1024));
   app.add_option("--seconds", seconds, "for each number")->check(CLI::Range(0.0, 60.0));
-  app.add_option("--mib", mib, "of the buffer that is read, shared by the threads")->check(CLI::Range(8, 1 << 20));
+  app.add_option("--mib", mib, "of the buffer that is read, shared by the threads")
+      ->check(CLI::Range(8, 1 << 20));
   CLI11_PARSE(app, argc, argv);
 
   nlohmann::ordered_json report{{"threads", threads}, {"read_mib", mib}};

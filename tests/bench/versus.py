@@ -1,130 +1,164 @@
 #!/usr/bin/env python3
-"""Measures facet-model against llama.cpp's llama-bench on the same file, in pairs that take turns.
+"""Measures Facet beside llama.cpp on the same files, in pairs that take turns, and both beside what the machine can do.
 
-    versus.py --peer BIN_FOLDER [--facet BIN_FOLDER] [--model FILE] [--pairs 9 | --quick] [--threads 2] [--floor PROMPT,GENERATE]
+    versus.py --peer BIN_FOLDER [--model FILE...] [--quick] [--write docs/performance.md]
 
-Each pair runs both programs once, first one then the other, with the order changed from pair to pair, so that a machine that slows down
-meets both alike. A pair during which others (other processes, or the host of a virtual machine) took more than --foreign of the
-CPUs' time is dropped and run again, up to three times as many runs as --pairs in all. Shown are the medians of prompt and generation
-tokens per second, and the median of the pairs' ratios (facet / peer) with the 95% interval of its bootstrap. --quick is 3 pairs of
-short runs. Exit code 1 if a ratio is below --floor, 2 if no pair was undisturbed.
+A pair during which others took more than --foreign of the CPUs' time is dropped and run again, up to three times as many runs as --pairs
+in all (pairs.py). The cases:
+
+    basic   tokens per second of a prompt (--prompt) and of a generation (--generate), --depth tokens being in the cache
+    batch   --sequences sequences generating at once
+    long    generation after --long tokens
+    busy    the same as basic while an endless loop runs beside; not among the default ones
+
+Shown for each are medians, the median of the pairs' ratios (Facet / peer) with the 95% interval of its bootstrap, and the percentage of
+the limit (cases.py) that both reach. --write puts the table with machine, commits and limits into a file, between its marks. --quick is basic and batch
+in 3 pairs of short runs, and ends within 3 minutes with the pairs that it has. FACET_ISA forces an instruction set of Facet; then name a peer
+that was built for the same.
+
+Exit code 1 if a ratio of basic is below --floor, 2 if a row has no undisturbed pair.
 """
 import argparse
-import json
 import os
-import random
-import resource
-import statistics
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
+import report
+import sides
+from cases import Case, Row, limit
+from pairs import Deadline, Disturbance, Pair, collect, compare, disturbance, usage_now
 
-def parse_arguments() -> argparse.Namespace:
+QUICK_SECONDS = 165  # until no run goes on; what follows takes a few seconds
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     root = Path(__file__).resolve().parents[2]
     models = os.environ.get("FACET_TEST_MODEL_DIR") or os.path.expanduser("~/.cache/facet/models")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", type=Path, required=True, help="the folder of llama-bench")
-    parser.add_argument("--facet", type=Path, default=root / "build/release/bin", help="the folder of facet-model")
-    parser.add_argument("--model", type=Path, default=Path(models) / "gemma-3-270m-q4_k_m.gguf")
+    parser.add_argument("--peer", type=Path, required=True, help="the folder of llama-bench and llama-batched-bench")
+    parser.add_argument("--facet", type=Path, default=root / "build/release/bin", help="the folder of facet-model and machine_probe")
+    parser.add_argument("--model", type=Path, nargs="+", action="extend", help="by default Gemma 3 270M")
     parser.add_argument("--backend", default="onednn")
-    parser.add_argument("--pairs", type=int, default=9)
-    parser.add_argument("--quick", action="store_true", help="3 pairs, 1 repetition, 32 tokens generated")
+    parser.add_argument("--cases", help="by default basic,batch,long; basic,batch with --quick")
+    parser.add_argument("--pairs", type=int, help="by default 9; 3 with --quick")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="writes the tables there as Markdown")
     parser.add_argument("--foreign", type=float, default=0.05, help="share of the CPUs that others may take")
-    parser.add_argument("--repetitions", type=int, default=2, help="inside each run")
+    parser.add_argument("--repetitions", type=int, help="inside each run; by default 2, 1 with --quick and of long")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prompt", type=int, default=512)
-    parser.add_argument("--generate", type=int, default=128)
+    parser.add_argument("--generate", type=int, help="by default 128; 32 with --quick")
     parser.add_argument("--depth", type=int, default=0)
+    parser.add_argument("--sequences", type=int, default=8)
+    parser.add_argument("--long", type=int, default=16384)
     parser.add_argument("--floor", help="least ratios of prompt and generation, as in 0.3,0.5")
-    options = parser.parse_args()
-    if options.quick:
-        options.pairs, options.repetitions, options.generate = 3, 1, 32
-    if options.pairs < 1 or options.prompt < 1 or options.generate < 1:
-        parser.error("--pairs, --prompt and --generate must be at least 1")
-    return options
+    o = parser.parse_args(arguments)
+    o.model = o.model or [Path(models) / "gemma-3-270m-q4_k_m.gguf"]
+    for name, quick, full in (("cases", "basic,batch", "basic,batch,long"), ("pairs", 3, 9), ("generate", 32, 128)):
+        if getattr(o, name) is None:
+            setattr(o, name, quick if o.quick else full)
+    if min(o.pairs, o.prompt, o.generate, o.threads, o.long) < 1 or o.sequences < 2 or o.depth < 0:
+        parser.error("--pairs, --prompt, --generate, --threads and --long must be at least 1, --sequences at least 2")
+    try:
+        o.cases = choose_cases(o)
+        o.floor = [float(part) for part in o.floor.split(",")] if o.floor else [0.0, 0.0]
+    except (KeyError, ValueError) as error:
+        parser.error(f"--cases or --floor: {error}")
+    if len(o.floor) != 2:
+        parser.error("--floor takes two numbers")
+    return o
 
 
-def cpu_seconds() -> tuple[float, float]:
-    """Of all CPUs since boot: taken by anyone (the host included), and in all."""
-    ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
-    idle = ticks[3] + ticks[4]
-    return (sum(ticks) - idle) / os.sysconf("SC_CLK_TCK"), sum(ticks) / os.sysconf("SC_CLK_TCK")
+def choose_cases(o: argparse.Namespace) -> list[Case]:
+    often = o.repetitions or (1 if o.quick else 2)
+    known = {case.name: case for case in (
+        Case("basic", o.prompt, o.generate, 1, o.depth, often),
+        Case("batch", 0, o.generate, o.sequences, 0, often),
+        Case("long", 0, o.generate, 1, o.long, o.repetitions or 1),
+        Case("busy", o.prompt, o.generate, 1, o.depth, often, True))}
+    return [known[name] for name in dict.fromkeys(o.cases.split(","))]
 
 
-def own_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+@contextmanager
+def neighbour(wanted: bool):
+    """An endless loop, if it is wanted. Its time counts as this program's own."""
+    if not wanted:
+        yield
+        return
+    loop = subprocess.Popen([sys.executable, "-c", "while True: pass"], stdin=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        loop.kill()
+        loop.wait()
 
 
-def run(command: list) -> str:
-    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}\n{done.stderr}")
-    return done.stdout
+def describe(taken: Disturbance, limit_of_foreign: float) -> str:
+    stolen = f", {taken.stolen:.0%} stolen" if taken.stolen >= 0.005 else ""
+    return f"others {taken.foreign:.0%}{stolen}" + ("  dropped" if taken.foreign > limit_of_foreign else "")
 
 
-def sizes(o: argparse.Namespace) -> list:
-    return ["-p", o.prompt, "-n", o.generate, "-d", o.depth, "-r", o.repetitions]
+def run_pair(o: argparse.Namespace, programs: sides.Sides, job: tuple[Path, Case], facet_first: bool, deadline: Deadline) -> Pair:
+    model, case = job
+    before = usage_now()
+    speeds = {sides.run_facet: [], sides.run_peer: []}
+    with neighbour(case.busy):
+        for measure in speeds if facet_first else reversed(speeds):
+            speeds[measure] = measure(programs, model, case, deadline)
+    pair = Pair(speeds[sides.run_facet], speeds[sides.run_peer], disturbance(before, usage_now()))
+    print(f"{model.name} {case.name}: facet {'  '.join(map(report.speed, pair.facet)):14}   peer {'  '.join(map(report.speed, pair.peer)):14}   " +
+          describe(pair.disturbance, o.foreign), flush=True)
+    return pair
 
 
-def run_peer(o: argparse.Namespace) -> tuple[float, float]:
-    tests = json.loads(run([o.peer / "llama-bench", "-m", o.model, "-t", o.threads, "-o", "json", *sizes(o)]))
-    prompt, = [test["avg_ts"] for test in tests if test["n_prompt"]]
-    generate, = [test["avg_ts"] for test in tests if test["n_gen"]]
-    return prompt, generate
+def measure_all(o: argparse.Namespace, programs: sides.Sides, deadline: Deadline) -> dict:
+    """The pairs of each (model, case)."""
+    jobs = [(model, case) for model in o.model for case in o.cases]
+    # Models one after the other: only one has to stay in the system's cache. Against a deadline all take turns, so that each gets some pairs.
+    groups = [jobs] if o.quick else [[job for job in jobs if job[0] == model] for model in dict.fromkeys(o.model)]
+    kept = {}
+    for group in groups:
+        kept |= collect(group, o.pairs, o.foreign, deadline, lambda job, facet_first: run_pair(o, programs, job, facet_first, deadline))
+    return kept
 
 
-def run_facet(o: argparse.Namespace) -> tuple[float, float]:
-    command = [o.facet / "facet-model", "bench", o.model, "--backend", o.backend, "--threads", o.threads, "--json"]
-    result = json.loads(run(command + sizes(o)))
-    return result["prompt_tps"], result["generate_tps"]
-
-
-def run_pair(o: argparse.Namespace, facet_first: bool) -> tuple:
-    """The results of facet and of the peer, and the share of the CPUs' time that others took meanwhile."""
-    (taken, total), own = cpu_seconds(), own_seconds()
-    sides = {run_facet: None, run_peer: None}
-    for measure in sides if facet_first else reversed(sides):
-        sides[measure] = measure(o)
-    (taken_after, total_after), own_after = cpu_seconds(), own_seconds()
-    foreign = (taken_after - taken - (own_after - own)) / (total_after - total)
-    return sides[run_facet], sides[run_peer], max(0.0, foreign)
-
-
-def interval(ratios: list) -> tuple[float, float]:
-    """Where 95% of the medians of samples of the ratios lie, drawn with replacement; the same for the same ratios."""
-    draw = random.Random(1)
-    medians = sorted(statistics.median(draw.choices(ratios, k=len(ratios))) for _ in range(2000))
-    return medians[49], medians[-50]
+def below_floor(o: argparse.Namespace, lines: list[report.Line]) -> list[str]:
+    basic: list[Row] = Case("basic", o.prompt, o.generate, 1, o.depth).rows()
+    floors = dict(zip(basic, o.floor))
+    return [f"{line.model}, {line.row.title()}: {line.comparison.ratio:.2f} is below {floors[line.row]}"
+            for line in lines if line.comparison.ratio < floors.get(line.row, 0.0)]
 
 
 def main() -> int:
     o = parse_arguments()
-    pairs = []
-    for attempt in range(3 * o.pairs):
-        ours, theirs, foreign = run_pair(o, attempt % 2 == 0)
-        disturbed = foreign > o.foreign
-        if not disturbed:
-            pairs.append((ours, theirs))
-        print(f"pair {attempt + 1}: facet {ours[0]:8.1f} {ours[1]:7.1f}   peer {theirs[0]:8.1f} {theirs[1]:7.1f}   others {foreign:4.0%}" +
-              ("  dropped" if disturbed else ""), flush=True)
-        if len(pairs) == o.pairs:
-            break
-    if not pairs:
-        print("no pair was undisturbed: the machine is too busy to measure on", file=sys.stderr)
-        return 2
-    floors = [float(part) for part in o.floor.split(",")] if o.floor else [0.0, 0.0]
-    status = 0
-    print(f"{'tokens/s':14} {'facet':>9} {'peer':>9} {'ratio':>7}   95% interval, {len(pairs)} pairs")
-    for part, (name, floor) in enumerate(zip((f"prompt {o.prompt}", f"generate {o.generate}"), floors)):
-        ratios = [ours[part] / theirs[part] for ours, theirs in pairs]
-        ratio, (low, high) = statistics.median(ratios), interval(ratios)
-        below = ratio < floor
-        status = 1 if below else status
-        print(f"{name:14} {statistics.median(p[0][part] for p in pairs):9.1f} {statistics.median(p[1][part] for p in pairs):9.1f} "
-              f"{ratio:7.2f}   {low:.2f} to {high:.2f}" + (f"  below {floor}" if below else ""))
-    return status
+    isa = os.environ.get("FACET_ISA", "")
+    programs = sides.Sides(o.facet, o.peer, o.backend, o.threads)
+    deadline = Deadline(QUICK_SECONDS if o.quick else None)
+    seconds = 0.5 if o.quick else 2.0
+    peak = sides.probe(programs, seconds)
+    work = {model: sides.inspect(programs, model) for model in o.model}
+    commits = {"Facet": report.facet_commit(Path(__file__).resolve().parents[2]),
+               "llama.cpp": sides.peer_commit(programs, o.model[0], deadline)}
+    kept = measure_all(o, programs, deadline)
+    peak = sides.better_peak(peak, sides.probe(programs, seconds))
+
+    lines, missing = [], []
+    for (model, case), pairs in kept.items():
+        for index, row in enumerate(case.rows()):
+            if pairs:
+                lines.append(report.Line(model.stem, row, compare(pairs, index), limit(work[model], row, peak, isa)))
+            else:
+                missing.append(f"{model.stem}, {row.title()}: no pair was undisturbed")
+    print("\n" + report.plain_table(lines) + f"memory {peak['read_bytes_per_second'] / 1e9:.1f} GB/s; int8 {report.tera(peak)}")
+    if o.write and lines:
+        facts = report.this_machine() | {"threads": str(o.threads)} | ({"FACET_ISA": isa} if isa else {}) | commits
+        report.write(o.write, report.markdown(lines, facts, peak, o.foreign))
+    below = below_floor(o, lines)
+    for complaint in missing + below:
+        print(complaint, file=sys.stderr)
+    return 2 if missing else 1 if below else 0
 
 
 if __name__ == "__main__":
