@@ -101,49 +101,27 @@ void Run::run_matmuls(const Step& step) {
 }
 
 void Run::multiply(const std::vector<Product>& products) {
-  // Pieces: for few rows 32 to 128 KiB of weights, so that each worker gets several; else 64 outputs. Times
-  // as many rows as half of a second-level cache holds.
-  struct Job {
-    const Product* product;
-    uint32_t piece_rows, piece_outputs, output_pieces, first_piece;
-  };
-  std::vector<Job> jobs;
-  uint32_t pieces = 0;
+  std::vector<Piece> pieces;
+  size_t left = 0;  // bytes of weights that have no piece yet
+  for (const Product& product : products) left += product.weight.stride * product.weight.outputs;
   for (const Product& product : products) {
-    if (product.rows == 0) continue;
-    const PreparedWeight& weight = product.weight;
-    Job job{&product, 0, 64, 0, pieces};
-    job.piece_rows =
-        static_cast<uint32_t>(std::clamp<size_t>(256 * 1024 / product.act_stride / 8 * 8, 32, kMaxTileRows));
-    // oneDNN gets an output in the same piece always.
-    const bool by_dense = dense_ != nullptr && weight.type == FACET_TYPE_F32;
-    if (product.rows <= 8 && !by_dense) {
-      size_t share = weight.outputs * weight.stride / (4 * pool_.workers());
-      size_t bytes = std::clamp<size_t>(share, 32 * 1024, 128 * 1024);
-      job.piece_outputs = static_cast<uint32_t>(std::max<size_t>(bytes / weight.stride / 16 * 16, 16));
-    }
-    job.output_pieces = (weight.outputs + job.piece_outputs - 1) / job.piece_outputs;
-    pieces += (product.rows + job.piece_rows - 1) / job.piece_rows * job.output_pieces;
-    jobs.push_back(job);
+    cut(product, left, pieces);
+    left -= product.weight.stride * product.weight.outputs;
   }
-  pool_.run(pieces, [&](uint32_t piece, uint32_t worker) {
-    auto after = std::upper_bound(jobs.begin(), jobs.end(), piece,
-                                  [](uint32_t number, const Job& job) { return number < job.first_piece; });
-    const Job& job = *(after - 1);
-    const Product& product = *job.product;
+  pool_.run(static_cast<uint32_t>(pieces.size()), [&](uint32_t number, uint32_t worker) {
+    const Piece& piece = pieces[number];
+    const Product& product = *piece.product;
     const PreparedWeight& weight = product.weight;
-    uint32_t row = (piece - job.first_piece) / job.output_pieces * job.piece_rows;
-    uint32_t output = (piece - job.first_piece) % job.output_pieces * job.piece_outputs;
     MatmulTile tile{};
     tile.type = weight.type;
     tile.width = weight.width;
-    tile.weights = weight.rows + output * weight.stride;
+    tile.weights = weight.rows + piece.output * weight.stride;
     tile.weight_stride = weight.stride;
-    tile.acts = product.acts + row * product.act_stride;
+    tile.acts = product.acts + piece.row * product.act_stride;
     tile.act_stride = product.act_stride;
-    tile.rows = std::min(job.piece_rows, product.rows - row);
-    tile.outputs = std::min(job.piece_outputs, weight.outputs - output);
-    tile.out = product.out + size_t{row} * weight.outputs + output;
+    tile.rows = piece.rows;
+    tile.outputs = piece.outputs;
+    tile.out = product.out + size_t{piece.row} * weight.outputs + piece.output;
     tile.out_stride = weight.outputs;
     tile.scratch = scratch(worker);
     if (dense_ != nullptr && tile.type == FACET_TYPE_F32) {
@@ -152,6 +130,35 @@ void Run::multiply(const std::vector<Product>& products) {
       kernels_.matmul(tile);
     }
   });
+}
+
+// Appends the pieces of a product; `left` bytes of weights, these included, have none yet.
+void Run::cut(const Product& product, size_t left, std::vector<Piece>& pieces) const {
+  const PreparedWeight& weight = product.weight;
+  // oneDNN gets an output in the same piece always.
+  const bool by_dense = dense_ != nullptr && weight.type == FACET_TYPE_F32;
+  if (product.rows <= 8 && !by_dense) {
+    // The time goes to reading weights, and each piece begins with a wait for the first of them. So pieces
+    // are large, and smaller towards the end, where the workers are to finish together.
+    for (uint32_t output = 0; output < weight.outputs;) {
+      const size_t bytes = std::clamp<size_t>(left / (2 * pool_.workers()), 32 * 1024, 1024 * 1024);
+      const auto most = static_cast<uint32_t>(std::max<size_t>(bytes / weight.stride / 16 * 16, 16));
+      const uint32_t outputs = std::min(most, weight.outputs - output);
+      if (product.rows != 0) pieces.push_back({&product, 0, product.rows, output, outputs});
+      left -= outputs * weight.stride;
+      output += outputs;
+    }
+    return;
+  }
+  // 64 outputs, times as many rows as half of a second-level cache holds.
+  const auto piece_rows =
+      static_cast<uint32_t>(std::clamp<size_t>(256 * 1024 / product.act_stride / 8 * 8, 32, kMaxTileRows));
+  for (uint32_t row = 0; row < product.rows; row += piece_rows) {
+    for (uint32_t output = 0; output < weight.outputs; output += 64) {
+      pieces.push_back({&product, row, std::min(piece_rows, product.rows - row), output,
+                        std::min(64u, weight.outputs - output)});
+    }
+  }
 }
 
 void Run::run_attention(uint32_t number) {

@@ -47,7 +47,13 @@ class Run {
     size_t act_stride;      // bytes
     uint32_t rows;
   };
+  // The part of a product that is one tile.
+  struct Piece {
+    const Product* product;
+    uint32_t row, rows, output, outputs;
+  };
   void multiply(const std::vector<Product>& products);
+  void cut(const Product& product, size_t left, std::vector<Piece>& pieces) const;
   // Some rows that chose the same expert, as places.
   struct Group {
     uint32_t expert, first, count;

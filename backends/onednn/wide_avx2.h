@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "backends/onednn/kernels.h"
+#include "backends/onednn/output_rows.h"
 
 namespace facet::cpu {
 namespace {
@@ -18,6 +18,7 @@ struct Avx2Wide {
   using F = __m256;
   static constexpr uint32_t kOutputs = 8;
   static constexpr int kRows = 4, kWides = 1;
+  static constexpr uint32_t kFewSums = 8;  // see few_rows()
   static constexpr int kByteZero = 0;
 
   static I load(const void* p) { return _mm256_loadu_si256(static_cast<const I*>(p)); }
@@ -46,11 +47,12 @@ struct Avx2Wide {
     return _mm256_add_epi8(a, _mm256_and_si256(set_bits, _mm256_set1_epi8(value)));
   }
 
-  FACET_CPU_INLINE static void load_dwords(const uint8_t* first, size_t stride, size_t offset, I* out) {
-    const uint8_t* p = first + offset;
+  FACET_CPU_INLINE static void load_dwords(const OutputRows& rows, size_t offset, I* out) {
     I z[4];
-    for (size_t i = 0; i < 4; ++i) {
-      auto part = [&](size_t r) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + r * stride)); };
+    FACET_CPU_UNROLL for (size_t i = 0; i < 4; ++i) {
+      auto part = [&](size_t r) FACET_CPU_LAMBDA {
+        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.row(r) + offset));
+      };
       z[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(part(i)), part(i + 4), 1);
     }
     I low01 = _mm256_unpacklo_epi32(z[0], z[1]), high01 = _mm256_unpackhi_epi32(z[0], z[1]);
@@ -96,6 +98,15 @@ struct Avx2Wide {
   static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
   static F halves(const uint16_t* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  template <size_t size>
+  FACET_CPU_INLINE static void halves_of_8(const OutputRows& rows, size_t field, F (*out)[2]) {
+    uint16_t bits[8][8];
+    FACET_CPU_UNROLL for (uint32_t r = 0; r < 8; ++r) {
+      const uint8_t* p = rows.row(r) + field;
+      FACET_CPU_UNROLL for (uint32_t b = 0; b < 8; ++b) std::memcpy(&bits[b][r], p + b * size, 2);
+    }
+    FACET_CPU_UNROLL for (uint32_t b = 0; b < 8; ++b) out[b][0] = halves(bits[b]);
   }
   static F halves(I a) {
     I low = _mm256_and_si256(a, _mm256_set1_epi32(0xffff));

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "backends/onednn/kernels.h"
+#include "backends/onednn/output_rows.h"
 
 namespace facet::cpu {
 namespace {
@@ -20,7 +20,8 @@ struct Avx512Wide {
   static constexpr uint32_t kOutputs = 16;
   // Rows of activations and wides of outputs that are multiplied at a time.
   static constexpr int kRows = 6, kWides = 2;
-  static constexpr int kByteZero = 128;  // see byte()
+  static constexpr uint32_t kFewSums = 16;  // see few_rows()
+  static constexpr int kByteZero = 128;     // see byte()
 
   static I load(const void* p) { return _mm512_loadu_si512(p); }
   static I set(uint32_t x) { return _mm512_set1_epi32(static_cast<int>(x)); }
@@ -49,16 +50,18 @@ struct Avx512Wide {
     return _mm512_mask_add_epi8(a, _mm512_test_epi8_mask(bytes, select), a, _mm512_set1_epi8(value));
   }
 
-  // Dword k of the 16 bytes at first + r * stride + offset, of all outputs r, for k in 0..3.
-  FACET_CPU_INLINE static void load_dwords(const uint8_t* first, size_t stride, size_t offset, I* out) {
-    const uint8_t* p = first + offset;
+  // Dword k of the 16 bytes at `offset` of all outputs, for k in 0..3.
+  FACET_CPU_INLINE static void load_dwords(const OutputRows& rows, size_t offset, I* out) {
     I z[4];
-    for (size_t i = 0; i < 4; ++i) {
-      auto part = [&](size_t r) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + r * stride)); };
+    FACET_CPU_UNROLL for (size_t i = 0; i < 4; ++i) {
+      auto part = [&](size_t r) FACET_CPU_LAMBDA {
+        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.row(r) + offset));
+      };
+      // A broadcast takes no shuffle where it comes from memory.
       I a = _mm512_castsi128_si512(part(i));
-      a = _mm512_inserti32x4(a, part(i + 4), 1);
-      a = _mm512_inserti32x4(a, part(i + 8), 2);
-      z[i] = _mm512_inserti32x4(a, part(i + 12), 3);
+      a = _mm512_mask_broadcast_i32x4(a, 0x00f0, part(i + 4));
+      a = _mm512_mask_broadcast_i32x4(a, 0x0f00, part(i + 8));
+      z[i] = _mm512_mask_broadcast_i32x4(a, 0xf000, part(i + 12));
     }
     I low01 = _mm512_unpacklo_epi32(z[0], z[1]), high01 = _mm512_unpackhi_epi32(z[0], z[1]);
     I low23 = _mm512_unpacklo_epi32(z[2], z[3]), high23 = _mm512_unpackhi_epi32(z[2], z[3]);
@@ -97,6 +100,33 @@ struct Avx512Wide {
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static F halves(const uint16_t* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  // A 16-bit field at `field` of 8 blocks of `size` bytes: [block] floats.
+  template <size_t size>
+  FACET_CPU_INLINE static void halves_of_8(const OutputRows& rows, size_t field, F (*out)[2]) {
+    constexpr uint32_t kEach = size * 3 + 2 <= 64 ? 4 : size * 2 + 2 <= 64 ? 3 : 2;  // that 64 bytes hold
+    constexpr auto w = static_cast<short>(size / 2);
+    // Lane b: the field of block b, eight times.
+    const I number = _mm512_inserti32x4(
+        _mm512_inserti32x4(_mm512_inserti32x4(_mm512_setzero_si512(), _mm_set1_epi16(w), 1),
+                           _mm_set1_epi16(2 * w), 2),
+        _mm_set1_epi16(3 * w), 3);
+    FACET_CPU_UNROLL for (uint32_t block = 0; block < 8; block += kEach) {
+      const uint32_t from = block < 8 - kEach ? block : 8 - kEach;
+      I low = _mm512_setzero_si512(), high = low;  // of outputs 0..7 and 8..15
+      FACET_CPU_UNROLL for (uint32_t r = 0; r < 8; ++r) {
+        const size_t at = from * size + field;
+        low = _mm512_mask_permutexvar_epi16(low, 0x01010101u << r, number, load(rows.row(r) + at));
+        high = _mm512_mask_permutexvar_epi16(high, 0x01010101u << r, number, load(rows.row(r + 8) + at));
+      }
+      const I first = _mm512_permutex2var_epi64(low, _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), high);
+      out[from][0] = _mm512_cvtph_ps(_mm512_castsi512_si256(first));
+      out[from + 1][0] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(first, 1));
+      if (kEach == 2) continue;
+      const I last = _mm512_permutex2var_epi64(low, _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), high);
+      out[from + 2][0] = _mm512_cvtph_ps(_mm512_castsi512_si256(last));
+      if (kEach == 4) out[from + 3][0] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(last, 1));
+    }
   }
   // Of the lower 16 bits.
   static F halves(I a) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)); }

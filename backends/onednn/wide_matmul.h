@@ -1,5 +1,6 @@
-// A matmul tile over wides of outputs (formats.h): each chunk of weights is taken apart once, then multiplied
-// with all rows of the tile.
+// A matmul tile over wides of outputs (formats.h). For many rows each chunk of weights is taken apart once,
+// into the first-level cache, and multiplied with all rows of the tile. For few rows it is multiplied while
+// it is taken apart, in registers.
 //
 // In an unnamed namespace because files with different instruction sets include it.
 #pragma once
@@ -9,14 +10,25 @@
 #include "backends/onednn/formats.h"
 #include "backends/onednn/kernels.h"
 
-#if defined(__clang__)
-#define FACET_CPU_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define FACET_CPU_UNROLL _Pragma("GCC unroll 16")
-#endif
-
 namespace facet::cpu {
 namespace {
+
+// A chunk, taken apart.
+template <typename W>
+struct Chunk {
+  typename W::I q[8][8];  // [block][group]
+  Scales<W> scales;
+};
+
+template <typename W, typename Format>
+inline void unpack(const ChunkRows& at, Chunk<W>& chunk) {
+  Format::scales(at, chunk.scales);
+  for (uint32_t unit = 0; unit < at.blocks; unit += Format::kUnit) {
+    Format::quants(at, unit, [&](int b, int g, auto w) FACET_CPU_LAMBDA {
+      chunk.q[unit + static_cast<uint32_t>(b)][g] = w;
+    });
+  }
+}
 
 // Some rows of activations, from the chunk's first block on.
 struct ChunkActs {
@@ -56,6 +68,18 @@ inline typename W::I start(int32_t minus_sum) {
   }
 }
 
+// dx * (sum of x) of a block or half.
+template <typename Format>
+FACET_CPU_INLINE float scaled_sum(const ChunkActs& acts, int r, uint32_t b, int part) {
+  if constexpr (Format::kHalves) {
+    return acts.template field<float>(acts.scales, r, b) *
+           static_cast<float>(
+               -acts.template field<int32_t>(acts.half_sums, r, 2 * b + static_cast<uint32_t>(part)));
+  } else {
+    return acts.template field<float>(acts.scaled_sums, r, b);
+  }
+}
+
 // sums [R, T * outputs of a wide] of R rows and T wides, brought forward by the chunk's blocks.
 template <typename W, typename Format, int R, int T>
 inline void multiply_chunk(const Chunk<W>* chunk, uint32_t blocks, const ChunkActs& acts, float* sums) {
@@ -85,20 +109,14 @@ inline void multiply_chunk(const Chunk<W>* chunk, uint32_t blocks, const ChunkAc
       FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
         const typename W::F dx = W::set(acts.template field<float>(acts.scales, r, b));
         FACET_CPU_UNROLL for (int t = 0; t < T; ++t) {
-          sum[r][t] = W::fma(W::mul(chunk[t].d[b][part], dx), W::to_float(dots[r][t]), sum[r][t]);
+          sum[r][t] = W::fma(W::mul(chunk[t].scales.d[b][part], dx), W::to_float(dots[r][t]), sum[r][t]);
         }
       }
       if constexpr (Format::kMins) {
         FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
-          float s;
-          if constexpr (Format::kHalves) {
-            s = acts.template field<float>(acts.scales, r, b) *
-                static_cast<float>(-acts.template field<int32_t>(acts.half_sums, r, 2 * b + part));
-          } else {
-            s = acts.template field<float>(acts.scaled_sums, r, b);
-          }
+          const float s = scaled_sum<Format>(acts, r, b, part);
           FACET_CPU_UNROLL for (int t = 0; t < T; ++t) {
-            sum[r][t] = W::fma(chunk[t].m[b][part], W::set(s), sum[r][t]);
+            sum[r][t] = W::fma(chunk[t].scales.m[b][part], W::set(s), sum[r][t]);
           }
         }
       }
@@ -109,44 +127,137 @@ inline void multiply_chunk(const Chunk<W>* chunk, uint32_t blocks, const ChunkAc
   }
 }
 
-// Asks for weights before they are read: rows lie too far apart for the CPU to guess the next ones. Where a
-// wide of outputs is small, for the next wide; else some chunks ahead in the same rows.
+// Asks for weights before they are read, evenly, because the CPU waits where it has asked for too many at a
+// time. It is for the second-level cache: the first one has no room for a wide of outputs and the next.
+//
+// Where a wide of outputs is small, in the order of memory and so far ahead that the rows which lie last are
+// there in time; else some chunks ahead in the same rows.
 class Ahead {
  public:
-  // A chunk, one of `chunks`, has `bytes` of each of `outputs`.
-  Ahead(const MatmulTile& tile, uint32_t outputs, uint32_t chunks, size_t bytes)
+  // `outputs` are read side by side, in `blocks` blocks of 32, of which 8 have `bytes`.
+  Ahead(const MatmulTile& tile, uint32_t outputs, uint32_t blocks, size_t bytes)
       : next_(tile.weights),
         end_(tile.weights + tile.outputs * tile.weight_stride),
         wide_(outputs * tile.weight_stride),
         row_(tile.weight_stride),
-        step_(bytes),
-        steps_(chunks) {
-    const bool small = wide_ <= 24 * 1024;
-    if (small) {
-      row_ = wide_;
-      step_ = wide_ / chunks + 1;
+        chunk_(bytes),
+        outputs_(outputs),
+        small_(wide_ <= 24 * 1024),
+        step_(small_ ? wide_ / blocks + 1 : outputs / 8) {
+    if (small_) {
+      memory(wide_ > 16 * 1024 ? wide_ : 16 * 1024);
+    } else {
+      for (uint32_t chunk = 0; chunk * outputs * bytes < 12 * 1024; ++chunk) rows(outputs);
     }
-    for (size_t n = 0; n < (small ? wide_ : 6 * 1024); n += small ? step_ : outputs * bytes) advance();
   }
 
-  void advance() {
-    const uint8_t* wide_end = wide_ < static_cast<size_t>(end_ - next_) ? next_ + wide_ : end_;
-    for (const uint8_t* row = next_; row < wide_end; row += row_) {
-      const uint8_t* line = row + now_ * step_;
-      const uint8_t* stop = line + step_ < wide_end ? line + step_ : wide_end;
-      for (line += (0 - reinterpret_cast<uintptr_t>(line)) % 64; line < stop; line += 64)
-        __builtin_prefetch(line);
+  // To be called before that many blocks are read.
+  FACET_CPU_INLINE void advance(uint32_t blocks) {
+    if (small_) {
+      memory(step_ * blocks);
+    } else {
+      rows(static_cast<uint32_t>(step_) * blocks);
     }
-    if (++now_ < steps_) return;
-    now_ = 0;
-    next_ = wide_end;
   }
 
  private:
-  const uint8_t *next_, *end_;
-  size_t wide_, row_, step_;
-  uint32_t steps_, now_ = 0;
+  FACET_CPU_INLINE void memory(size_t bytes) {
+    const uint8_t* stop = bytes < static_cast<size_t>(end_ - next_) ? next_ + bytes : end_;
+    for (; next_ < stop; next_ += 64) __builtin_prefetch(next_, 0, 2);
+  }
+
+  // A chunk in each of the next rows.
+  FACET_CPU_INLINE void rows(uint32_t count) {
+    for (; count > 0 && next_ < end_; --count) {
+      const uint8_t* line = next_ + output_ * row_ + column_;
+      const uint8_t* stop = line + chunk_;
+      for (line += (0 - reinterpret_cast<uintptr_t>(line)) % 64; line < stop; line += 64) {
+        __builtin_prefetch(line, 0, 2);
+      }
+      if (++output_ < outputs_) continue;
+      output_ = 0;
+      column_ += chunk_;
+      if (column_ < row_) continue;
+      column_ = 0;
+      next_ += wide_;
+    }
+  }
+
+  const uint8_t *next_, *end_;  // in the order of memory: what comes next; else the wide
+  size_t wide_, row_, chunk_, column_ = 0;
+  uint32_t outputs_, output_ = 0;
+  bool small_;
+  size_t step_;  // per block: bytes; else rows
 };
+
+// sum of R rows, brought forward by a unit: what is taken apart is multiplied at once.
+template <typename W, typename Format, int R>
+FACET_CPU_INLINE void multiply_unit(const ChunkRows& at, const Scales<W>& scales, uint32_t unit,
+                                    const ChunkActs& acts, typename W::F* sum) {
+  constexpr int kUnit = Format::kUnit, kParts = Format::kHalves ? 2 : 1, kGroups = 8 / kParts;
+  typename W::I dots[kUnit][kParts][R];
+  FACET_CPU_UNROLL for (int b = 0; b < kUnit; ++b) {
+    FACET_CPU_UNROLL for (int part = 0; part < kParts; ++part) {
+      FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
+        const uint32_t block = unit + static_cast<uint32_t>(b);
+        dots[b][part][r] =
+            start<W, Format>(Format::kHalves ? acts.template field<int32_t>(
+                                                   acts.half_sums, r, 2 * block + static_cast<uint32_t>(part))
+                                             : acts.template field<int32_t>(acts.sums, r, block));
+      }
+    }
+  }
+  Format::quants(at, unit, [&](int b, int g, typename W::I w) FACET_CPU_LAMBDA {
+    FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
+      const typename W::I x = W::four(acts.q(r, unit + static_cast<uint32_t>(b)) + 4 * g);
+      typename W::I& dot = dots[b][g / kGroups][r];
+      dot = Format::kBytes ? W::dot_byte(dot, w, x) : W::dot(dot, w, x);
+    }
+  });
+  FACET_CPU_UNROLL for (int b = 0; b < kUnit; ++b) {
+    const uint32_t block = unit + static_cast<uint32_t>(b);
+    FACET_CPU_UNROLL for (int part = 0; part < kParts; ++part) {
+      FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
+        const typename W::F d =
+            W::mul(scales.d[block][part], W::set(acts.template field<float>(acts.scales, r, block)));
+        sum[r] = W::fma(d, W::to_float(dots[b][part][r]), sum[r]);
+        if constexpr (Format::kMins) {
+          sum[r] = W::fma(scales.m[block][part], W::set(scaled_sum<Format>(acts, r, block, part)), sum[r]);
+        }
+      }
+    }
+  }
+}
+
+// A wide of outputs from `first` on, times R rows; `count` outputs are stored.
+template <typename W, typename Block, int R>
+inline void multiply_few(const MatmulTile& tile, const ActRow& row, uint32_t first, uint32_t count,
+                         size_t stride, Ahead& ahead) {
+  using F = Format<W, Block>;
+  const uint32_t blocks = tile.width / kBlock;
+  typename W::F sum[R];
+  FACET_CPU_UNROLL for (int r = 0; r < R; ++r) sum[r] = W::set(0.0f);
+  for (uint32_t block = 0; block < blocks; block += 8) {
+    const uint32_t n = blocks - block < 8 ? blocks - block : 8;
+    const uint8_t* weights = tile.weights + first * tile.weight_stride + block / F::kBlocks * sizeof(Block);
+    const ChunkRows at{OutputRows(weights, stride), n};
+    const ChunkActs acts(tile, row, 0, block);
+    Scales<W> scales;
+    F::scales(at, scales);
+    for (uint32_t unit = 0; unit < n; unit += F::kUnit) {
+      ahead.advance(F::kUnit);
+      multiply_unit<W, F, R>(at, scales, unit, acts, sum);
+    }
+  }
+  FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
+    float* out = tile.out + static_cast<size_t>(r) * tile.out_stride + first;
+    if (count == 1) {
+      W::store_first(out, 1, sum[r]);
+    } else {
+      W::store(out, sum[r]);
+    }
+  }
+}
 
 // T wides of outputs from `first` on, of which `count` are stored.
 template <typename W, typename Block, int T>
@@ -160,9 +271,9 @@ inline void multiply_wides(const MatmulTile& tile, const ActRow& row, uint32_t f
     const uint32_t n = blocks - block < 8 ? blocks - block : 8;
     Chunk<W> chunk[T];
     const uint8_t* weights = tile.weights + first * tile.weight_stride + block / F::kBlocks * sizeof(Block);
-    ahead.advance();
+    ahead.advance(8);
     for (uint32_t t = 0; t < T; ++t) {
-      F::unpack({weights + t * W::kOutputs * stride, stride, n}, chunk[t]);
+      unpack<W, F>({OutputRows(weights + t * W::kOutputs * stride, stride), n}, chunk[t]);
     }
     uint32_t r = 0;
     auto advance = [&](auto many) {
@@ -188,29 +299,54 @@ inline void multiply_wides(const MatmulTile& tile, const ActRow& row, uint32_t f
   }
 }
 
+// Calls multiply(first, count, stride) for the wides of outputs from `first` on.
+template <typename W, typename Multiply>
+FACET_CPU_INLINE void each_wide(const MatmulTile& tile, uint32_t first, const Multiply& multiply) {
+  for (; first + W::kOutputs <= tile.outputs; first += W::kOutputs) {
+    multiply(first, W::kOutputs, tile.weight_stride);
+  }
+  if (first == tile.outputs) return;
+  if (tile.outputs > W::kOutputs) {  // some again, with the same results
+    multiply(tile.outputs - W::kOutputs, W::kOutputs, tile.weight_stride);
+    return;
+  }
+  // A wide of the same output many times over.
+  for (; first < tile.outputs; ++first) multiply(first, 1, 0);
+}
+
+// The most rows that are multiplied in registers: they hold a sum of each row and each part of a unit.
+template <typename W, typename Format>
+constexpr uint32_t few_rows() {
+  constexpr uint32_t each = Format::kUnit * (Format::kHalves ? 2 : 1);
+  return W::kFewSums / each < 1 ? 1 : W::kFewSums / each > 4 ? 4 : W::kFewSums / each;
+}
+
 template <typename W, typename Block>
 void matmul_wide(const MatmulTile& tile) {
+  using F = Format<W, Block>;
   const ActRow row(ActKind::kBlocks, tile.width);
-  const uint32_t chunks = (tile.width / kBlock + 7) / 8;
   // For few rows the time goes to the weights, and more of them at once would crowd the first-level cache.
   const bool many = tile.rows >= static_cast<uint32_t>(W::kRows);
   constexpr uint32_t kTogether = W::kWides * W::kOutputs;
-  Ahead ahead(tile, many ? kTogether : W::kOutputs, chunks, 8 / Format<W, Block>::kBlocks * sizeof(Block));
+  Ahead ahead(tile, many ? kTogether : W::kOutputs, tile.width / kBlock, 8 / F::kBlocks * sizeof(Block));
+  auto few = [&](auto rows) {
+    constexpr int R = decltype(rows)::value;
+    each_wide<W>(tile, 0, [&](uint32_t first, uint32_t count, size_t stride) {
+      multiply_few<W, Block, R>(tile, row, first, count, stride, ahead);
+    });
+  };
+  constexpr uint32_t kFew = few_rows<W, F>();
+  if (tile.rows == 1) return few(std::integral_constant<int, 1>());
+  if (kFew >= 2 && tile.rows == 2) return few(std::integral_constant<int, 2>());
+  if (kFew >= 3 && tile.rows == 3) return few(std::integral_constant<int, 3>());
+  if (kFew >= 4 && tile.rows == 4) return few(std::integral_constant<int, 4>());
   uint32_t first = 0;
   for (; many && first + kTogether <= tile.outputs; first += kTogether) {
     multiply_wides<W, Block, W::kWides>(tile, row, first, kTogether, tile.weight_stride, ahead);
   }
-  for (; first + W::kOutputs <= tile.outputs; first += W::kOutputs) {
-    multiply_wides<W, Block, 1>(tile, row, first, W::kOutputs, tile.weight_stride, ahead);
-  }
-  if (first == tile.outputs) return;
-  if (tile.outputs > W::kOutputs) {  // some again, with the same results
-    multiply_wides<W, Block, 1>(tile, row, tile.outputs - W::kOutputs, W::kOutputs, tile.weight_stride,
-                                ahead);
-    return;
-  }
-  // A wide of the same output many times over.
-  for (; first < tile.outputs; ++first) multiply_wides<W, Block, 1>(tile, row, first, 1, 0, ahead);
+  each_wide<W>(tile, first, [&](uint32_t output, uint32_t count, size_t stride) {
+    multiply_wides<W, Block, 1>(tile, row, output, count, stride, ahead);
+  });
 }
 
 template <typename W>
