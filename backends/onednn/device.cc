@@ -1,6 +1,7 @@
 #include "backends/onednn/device.h"
 
 #include "backends/onednn/cache.h"
+#include "backends/onednn/cpu_limits.h"
 #include "backends/onednn/program.h"
 #include "backends/onednn/self_check.h"
 

@@ -19,7 +19,7 @@ namespace facet::cpu {
 
 class Device final : public plugin::Device {
  public:
-  // threads: 0 for all CPUs that the process may use.
+  // threads: 0 for allowed_cpus().
   Device(uint32_t threads, Isa isa, plugin::Log log);
   // Everything made from it is gone.
   ~Device() override;

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "backends/onednn/cpu_limits.h"
 #include "backends/onednn/device.h"
 #include "backends/onednn/isa.h"
 

@@ -1,8 +1,5 @@
 #include "backends/onednn/pool.h"
 
-#include <sched.h>
-
-#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -47,13 +44,6 @@ bool look_out(const Ready& ready) {
 }
 
 }  // namespace
-
-uint32_t allowed_cpus() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return static_cast<uint32_t>(std::max(1, CPU_COUNT(&set)));
-  return std::max(1u, std::thread::hardware_concurrency());
-}
 
 Pool::Pool(uint32_t workers) {
   threads_.reserve(workers - 1);

@@ -16,9 +16,6 @@
 
 namespace facet::cpu {
 
-// CPUs that this process may use, at least 1.
-uint32_t allowed_cpus();
-
 class Pool {
  public:
   // `workers` in all, at least 1.
