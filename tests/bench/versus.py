@@ -16,7 +16,7 @@ the limit (cases.py) that both reach. --write puts the table with machine, commi
 in 3 pairs of short runs, and ends within 3 minutes with the pairs that it has. FACET_ISA forces an instruction set of Facet; then name a peer
 that was built for the same.
 
-Exit code 1 if a ratio of basic is below --floor, 2 if a row has no undisturbed pair.
+Exit code 1 if a ratio of basic is below --floor, 2 if a row has no such pair.
 """
 import argparse
 import os
@@ -150,7 +150,7 @@ def main() -> int:
             if pairs:
                 lines.append(report.Line(model.stem, row, compare(pairs, index), limit(work[model], row, peak, isa)))
             else:
-                missing.append(f"{model.stem}, {row.title()}: no pair was undisturbed")
+                missing.append(f"{model.stem}, {row.title()}: no pair was undisturbed and in time")
     print("\n" + report.plain_table(lines) + f"memory {peak['read_bytes_per_second'] / 1e9:.1f} GB/s; int8 {report.tera(peak)}")
     if o.write and lines:
         facts = report.this_machine() | {"threads": str(o.threads)} | ({"FACET_ISA": isa} if isa else {}) | commits

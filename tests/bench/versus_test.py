@@ -275,7 +275,7 @@ class Whole(unittest.TestCase):
     def test_rows_without_a_pair(self):
         done = self.versus("--model", "one.gguf", "--cases", "batch", "--foreign", "-1")
         self.assertEqual(done.returncode, 2)
-        self.assertEqual(done.stderr, "one, generation 128, 8 sequences: no pair was undisturbed\n")
+        self.assertEqual(done.stderr, "one, generation 128, 8 sequences: no pair was undisturbed and in time\n")
 
     def test_a_program_that_fails_or_is_not_there_is_named(self):
         (self.folder / "llama-bench").write_text("#!/bin/sh\necho no such model >&2\nexit 3\n")
