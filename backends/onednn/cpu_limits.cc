@@ -35,10 +35,12 @@ std::optional<std::string> read_file(const std::string& path, size_t most) {
   return text;
 }
 
-bool climbs(std::string_view path) { return (std::string(path) + "/").find("/../") != std::string::npos; }
+bool climbs(std::string_view path) {
+  return (std::string(path) + "/").find("/../") != std::string::npos;
+}
 
-// The process's group in the tree of version 2, whose line is "0::/system.slice/facet.service". Empty: the root,
-// or nothing that lies below it.
+// The process's group in the tree of version 2, whose line is "0::/system.slice/facet.service". Empty: the
+// root, or nothing that lies below it.
 std::string own_group(std::string_view text) {
   while (!text.empty()) {
     const size_t end = std::min(text.find('\n'), text.size());
@@ -74,7 +76,8 @@ std::optional<uint64_t> cpus_of_quota(std::string_view text) {
 }  // namespace
 
 uint32_t affinity_cpus() {
-  for (size_t most = CPU_SETSIZE; most <= kMaxCpus; most *= 2) {  // the kernel refuses a set that is too small
+  for (size_t most = CPU_SETSIZE; most <= kMaxCpus;
+       most *= 2) {  // the kernel refuses a set that is too small
     cpu_set_t* set = CPU_ALLOC(most);
     if (set == nullptr) break;
     const bool known = sched_getaffinity(0, CPU_ALLOC_SIZE(most), set) == 0;

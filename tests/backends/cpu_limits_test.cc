@@ -39,7 +39,9 @@ class Tree {
   const fs::path& folder() const { return folder_; }
 
  private:
-  static void write(const fs::path& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
+  static void write(const fs::path& path, const std::string& text) {
+    std::ofstream(path, std::ios::binary) << text;
+  }
 
   fs::path folder_;
 };
@@ -101,7 +103,8 @@ TEST_CASE("a process in the root, as a container sees itself, has the root's quo
 TEST_CASE("the line of version 2 is found among others, with and without its end") {
   Tree tree;
   tree.quota("a/b/c", "100000 100000\n");
-  for (const char* text : {"4:memory:/x\n1:cpu,cpuacct:/y\n0::/a/b/c\n", "0::/a/b/c", "\n\n0::/a/b/c\n5:x:/\n"}) {
+  for (const char* text :
+       {"4:memory:/x\n1:cpu,cpuacct:/y\n0::/a/b/c\n", "0::/a/b/c", "\n\n0::/a/b/c\n5:x:/\n"}) {
     CAPTURE(text);
     tree.own(text);
     CHECK(tree.allowed(4) == 1);
@@ -110,13 +113,26 @@ TEST_CASE("the line of version 2 is found among others, with and without its end
 
 TEST_CASE("what is no quota limits nothing") {
   Tree tree;
-  for (const std::string& text :
-       {std::string(), std::string("\n"), std::string("max"), std::string("100000"), std::string("0 100000\n"),
-        std::string("100000 0\n"), std::string("-1 100000\n"), std::string("+1 100000\n"), std::string("1e5 100000\n"),
-        std::string("100000  100000\n"), std::string(" 100000 100000\n"), std::string("100000 100000 1\n"),
-        std::string("100000 100000\n\n"), std::string("18446744073709551616 100000\n"), std::string("100000 max\n"),
-        std::string("1 1\0", 4), std::string("100000\t100000\n"), std::string(60, '0') + "1 100000\n",
-        std::string(1 << 20, '1'), std::string("\xff\xfe\x00", 3)}) {
+  for (const std::string& text : {std::string(),
+                                  std::string("\n"),
+                                  std::string("max"),
+                                  std::string("100000"),
+                                  std::string("0 100000\n"),
+                                  std::string("100000 0\n"),
+                                  std::string("-1 100000\n"),
+                                  std::string("+1 100000\n"),
+                                  std::string("1e5 100000\n"),
+                                  std::string("100000  100000\n"),
+                                  std::string(" 100000 100000\n"),
+                                  std::string("100000 100000 1\n"),
+                                  std::string("100000 100000\n\n"),
+                                  std::string("18446744073709551616 100000\n"),
+                                  std::string("100000 max\n"),
+                                  std::string("1 1\0", 4),
+                                  std::string("100000\t100000\n"),
+                                  std::string(60, '0') + "1 100000\n",
+                                  std::string(1 << 20, '1'),
+                                  std::string("\xff\xfe\x00", 3)}) {
     CAPTURE(text.substr(0, 40));
     tree.quota("a/b/c", text);
     CHECK(tree.allowed(4) == 4);
@@ -134,10 +150,11 @@ TEST_CASE("a group that cannot be found limits nothing, the root still does") {
   tree.quota("", "300000 100000\n");
   std::ofstream(tree.folder() / "cpu.max") << "100000 100000\n";  // outside of the tree
   for (const std::string& text :
-       {std::string(), std::string("nonsense"), std::string("0::"), std::string("0::a/b/c\n"), std::string("0:cpu:/a/b/c\n"),
-        std::string("10::/a/b/c\n"), std::string("0::/..\n"), std::string("0::/../tree/a/b/c\n"), std::string("0::/a/../..\n"),
-        "0::/" + std::string(5000, 'a') + "\n", "0::/" + std::string(1 << 20, '/'), std::string("0::/gone/with/wind\n"),
-        std::string("0::/a\0/b\n", 9)}) {
+       {std::string(), std::string("nonsense"), std::string("0::"), std::string("0::a/b/c\n"),
+        std::string("0:cpu:/a/b/c\n"), std::string("10::/a/b/c\n"), std::string("0::/..\n"),
+        std::string("0::/../tree/a/b/c\n"), std::string("0::/a/../..\n"),
+        "0::/" + std::string(5000, 'a') + "\n", "0::/" + std::string(1 << 20, '/'),
+        std::string("0::/gone/with/wind\n"), std::string("0::/a\0/b\n", 9)}) {
     CAPTURE(text.substr(0, 40));
     tree.own(text);
     CHECK(tree.allowed(4) == 3);
