@@ -73,9 +73,9 @@ elseif(DEFINED ENV{FACET_CACHE})
   set(FACET_TEST_MODEL_DIR $ENV{FACET_CACHE}/models)
 endif()
 
-# Seconds until a test counts as hung; sanitizers make some ten times slower.
+# Seconds until a test counts as hung; sanitizers make some ten times slower, and so does an emulator.
 set(FACET_TEST_TIMEOUT 300)
-if(FACET_SANITIZE)
+if(FACET_SANITIZE OR CMAKE_CROSSCOMPILING)
   set(FACET_TEST_TIMEOUT 1200)
 endif()
 

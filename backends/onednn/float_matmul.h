@@ -11,6 +11,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 
 namespace facet::cpu {
@@ -109,6 +111,27 @@ inline void unpack_brains(const uint8_t* row, uint32_t width, float* out) {
   for (; i < width; ++i) out[i] = facet_bf16_to_f32(brains[i]);
 }
 
+#elif defined(__ARM_NEON)
+inline void unpack_halves(const uint8_t* row, uint32_t width, float* out) {
+  auto* halves = reinterpret_cast<const uint16_t*>(row);
+  uint32_t i = 0;
+  for (; i + 4 <= width; i += 4) {
+    vst1q_f32(out + i, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(halves + i))));
+  }
+  for (; i < width; ++i) out[i] = facet_f16_to_f32(halves[i]);
+}
+
+inline void unpack_brains(const uint8_t* row, uint32_t width, float* out) {
+  auto* brains = reinterpret_cast<const uint16_t*>(row);
+  uint32_t i = 0;
+  for (; i + 4 <= width; i += 4) {
+    vst1q_f32(out + i, vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(brains + i), 16)));
+  }
+  for (; i < width; ++i) out[i] = facet_bf16_to_f32(brains[i]);
+}
+#endif
+
+#if defined(__AVX2__) || defined(__ARM_NEON)
 // Float tiles with `Dot`, which has run<R, C>().
 template <typename Dot>
 inline void matmul_float(const MatmulTile& tile) {

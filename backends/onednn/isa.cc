@@ -6,6 +6,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace facet::cpu {
@@ -18,6 +21,12 @@ const char* isa_name(Isa isa) {
       return "avx2";
     case Isa::kAvx512Vnni:
       return "avx512vnni";
+    case Isa::kNeon:
+      return "neon";
+    case Isa::kDotprod:
+      return "dotprod";
+    case Isa::kI8mm:
+      return "i8mm";
   }
   return "unknown";
 }
@@ -36,17 +45,22 @@ bool isa_available(Isa isa) {
   __builtin_cpu_init();
   bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   if (isa == Isa::kAvx2) return avx2;
-  return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512vnni");
+  return isa == Isa::kAvx512Vnni && avx2 && __builtin_cpu_supports("avx512f") &&
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+#elif defined(__aarch64__)
+  const bool dotprod = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+  if (isa == Isa::kI8mm) return dotprod && (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
+  return isa == Isa::kNeon || (isa == Isa::kDotprod && dotprod);
 #else
   return false;
 #endif
 }
 
 Isa choose_isa(const char* wanted) {
-  constexpr Isa kBestFirst[] = {Isa::kAvx512Vnni, Isa::kAvx2, Isa::kPortable};
-  for (Isa isa : kBestFirst) {
+  std::string names;
+  for (Isa isa : kIsas) {
+    names += std::string(" ") + isa_name(isa);
     if (wanted == nullptr || *wanted == 0) {
       if (isa_available(isa)) return isa;
     } else if (std::strcmp(wanted, isa_name(isa)) == 0) {
@@ -55,7 +69,7 @@ Isa choose_isa(const char* wanted) {
                                                    ": this CPU does not have these instructions");
     }
   }
-  plugin::invalid(std::string("FACET_ISA=") + wanted + " is none of portable, avx2, avx512vnni");
+  plugin::invalid(std::string("FACET_ISA=") + wanted + " is none of" + names);
 }
 
 std::string cpu_name() {
@@ -73,6 +87,8 @@ std::string cpu_name() {
   while (!name.empty() && name.back() == ' ') name.pop_back();
   while (!name.empty() && name.front() == ' ') name.erase(0, 1);
   if (name.empty()) name = "x86-64";
+#elif defined(__aarch64__)
+  name = "aarch64";
 #else
   name = "cpu";
 #endif

@@ -2,15 +2,18 @@
 //
 //   Isa   a level of vector instructions. All levels compute the same bits; they differ in speed alone.
 //
-// A level is chosen when a device is opened: the best that the CPU has, or the one that FACET_ISA names
-// (portable, avx2, avx512vnni).
+// A level is chosen when a device is opened: the best that the CPU has, or the one that FACET_ISA names:
+// portable, on x86-64 avx2 and avx512vnni, on aarch64 neon (any CPU), dotprod and i8mm.
 #pragma once
 
 #include <string>
 
 namespace facet::cpu {
 
-enum class Isa { kPortable, kAvx2, kAvx512Vnni };
+enum class Isa { kPortable, kAvx2, kAvx512Vnni, kNeon, kDotprod, kI8mm };
+
+// The best first; within an architecture each has what the later ones have.
+constexpr Isa kIsas[] = {Isa::kAvx512Vnni, Isa::kAvx2, Isa::kI8mm, Isa::kDotprod, Isa::kNeon, Isa::kPortable};
 
 const char* isa_name(Isa isa);
 
@@ -21,7 +24,7 @@ bool isa_available(Isa isa);
 // UNSUPPORTED for what the CPU lacks).
 Isa choose_isa(const char* wanted);
 
-// "AMD EPYC 7763 64-Core Processor", or "x86-64" where the CPU does not say.
+// "AMD EPYC 7763 64-Core Processor", or the architecture's name where the CPU does not say.
 std::string cpu_name();
 
 }  // namespace facet::cpu

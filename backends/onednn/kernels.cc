@@ -16,6 +16,11 @@ Kernels kernels_of(Isa isa) {
     kernels.matmul = matmul_avx512;
     kernels.attention = attention_avx512;
   }
+#elif defined(__aarch64__)
+  if (isa != Isa::kPortable) {
+    kernels = neon_float_kernels();
+    kernels.matmul = isa == Isa::kI8mm ? matmul_i8mm : isa == Isa::kDotprod ? matmul_dotprod : matmul_neon;
+  }
 #endif
   kernels.isa = isa;
   return kernels;

@@ -1,8 +1,8 @@
 // Eight float32 lanes, as plain code and as AVX2, with the same operations and the same bits.
 //
-// A kernel that is written once over `L` (PortableLanes or Avx2Lanes) computes the same in both. Operations
-// round to nearest even, once each; fma rounds once. In an unnamed namespace because files with different
-// instruction sets include it.
+// A kernel that is written once over `L` (PortableLanes, Avx2Lanes, NeonLanes) computes the same in all.
+// Operations round to nearest even, once each; fma rounds once. In an unnamed namespace because files with
+// different instruction sets include it.
 #pragma once
 
 #include <facet/blocks.h>

@@ -23,6 +23,8 @@ uint64_t job_of(uint64_t ticket) {
 void pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("isb");  // waits for about as long; yield does nothing on most CPUs
 #endif
 }
 

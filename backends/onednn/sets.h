@@ -9,10 +9,14 @@ namespace facet::cpu {
 void matmul_portable(const MatmulTile& tile);
 void matmul_avx2(const MatmulTile& tile);
 void matmul_avx512(const MatmulTile& tile);
+void matmul_neon(const MatmulTile& tile);
+void matmul_dotprod(const MatmulTile& tile);
+void matmul_i8mm(const MatmulTile& tile);
 void attention_avx512(const AttentionTile& tile);
 
-// The table's other functions, in plain code and with AVX2 (float_kernels.h, attention_kernel.h).
+// The table's other functions, in plain code, with AVX2 and with NEON (float_kernels.h, attention_kernel.h).
 Kernels portable_float_kernels();
 Kernels avx2_float_kernels();
+Kernels neon_float_kernels();
 
 }  // namespace facet::cpu

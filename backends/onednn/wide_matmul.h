@@ -13,6 +13,12 @@
 namespace facet::cpu {
 namespace {
 
+// Whether W multiplies pairs of groups with several rows by operations of its own.
+template <typename W>
+concept OfPairs = requires(typename W::I* groups) {
+  W::pair_groups(groups);
+};
+
 // A chunk, taken apart.
 template <typename W>
 struct Chunk {
@@ -27,6 +33,9 @@ inline void unpack(const ChunkRows& at, Chunk<W>& chunk) {
     Format::quants(at, unit, [&](int b, int g, auto w) FACET_CPU_LAMBDA {
       chunk.q[unit + static_cast<uint32_t>(b)][g] = w;
     });
+  }
+  if constexpr (OfPairs<W>) {
+    for (uint32_t b = 0; b < at.blocks; ++b) W::pair_groups(chunk.q[b]);
   }
 }
 
@@ -80,6 +89,29 @@ FACET_CPU_INLINE float scaled_sum(const ChunkActs& acts, int r, uint32_t b, int 
   }
 }
 
+// dots += products of the groups [first, end) of block b.
+template <typename W, typename Format, int R, int T>
+FACET_CPU_INLINE void add_products(const Chunk<W>* chunk, const ChunkActs& acts, uint32_t b, int first,
+                                   int end, typename W::I (&dots)[R][T]) {
+  if constexpr (OfPairs<W>) {
+    const typename W::I* groups[T];
+    const int8_t* x[R];
+    for (int t = 0; t < T; ++t) groups[t] = chunk[t].q[b];
+    for (int r = 0; r < R; ++r) x[r] = acts.q(r, b);
+    W::template add_products<R, T>(groups, x, first, end, dots);
+  } else {
+    FACET_CPU_UNROLL for (int g = first; g < end; ++g) {
+      FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
+        const typename W::I x = W::four(acts.q(r, b) + 4 * g);
+        FACET_CPU_UNROLL for (int t = 0; t < T; ++t) {
+          const typename W::I w = chunk[t].q[b][g];
+          dots[r][t] = Format::kBytes ? W::dot_byte(dots[r][t], w, x) : W::dot(dots[r][t], w, x);
+        }
+      }
+    }
+  }
+}
+
 // sums [R, T * outputs of a wide] of R rows and T wides, brought forward by the chunk's blocks.
 template <typename W, typename Format, int R, int T>
 inline void multiply_chunk(const Chunk<W>* chunk, uint32_t blocks, const ChunkActs& acts, float* sums) {
@@ -97,15 +129,7 @@ inline void multiply_chunk(const Chunk<W>* chunk, uint32_t blocks, const ChunkAc
                                              : acts.template field<int32_t>(acts.sums, r, b));
         FACET_CPU_UNROLL for (int t = 0; t < T; ++t) dots[r][t] = from;
       }
-      FACET_CPU_UNROLL for (int g = 8 / kParts * part; g < 8 / kParts * (part + 1); ++g) {
-        FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
-          const typename W::I x = W::four(acts.q(r, b) + 4 * g);
-          FACET_CPU_UNROLL for (int t = 0; t < T; ++t) {
-            const typename W::I w = chunk[t].q[b][g];
-            dots[r][t] = Format::kBytes ? W::dot_byte(dots[r][t], w, x) : W::dot(dots[r][t], w, x);
-          }
-        }
-      }
+      add_products<W, Format, R, T>(chunk, acts, b, 8 / kParts * part, 8 / kParts * (part + 1), dots);
       FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
         const typename W::F dx = W::set(acts.template field<float>(acts.scales, r, b));
         FACET_CPU_UNROLL for (int t = 0; t < T; ++t) {

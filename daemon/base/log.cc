@@ -60,7 +60,8 @@ Level level_of(std::string_view name) {
 std::string one_line(std::string_view message) {
   std::string line(message);
   std::replace_if(
-      line.begin(), line.end(), [](char c) { return (c >= 0 && c < ' ') || c == 0x7f; }, ' ');
+      line.begin(), line.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; },
+      ' ');
   return line;
 }
 

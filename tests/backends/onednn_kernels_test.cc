@@ -19,8 +19,8 @@ namespace {
 
 std::vector<Isa> vector_isas() {
   std::vector<Isa> isas;
-  for (Isa isa : {Isa::kAvx2, Isa::kAvx512Vnni}) {
-    if (isa_available(isa)) isas.push_back(isa);
+  for (Isa isa : kIsas) {
+    if (isa != Isa::kPortable && isa_available(isa)) isas.push_back(isa);
   }
   return isas;
 }
@@ -319,7 +319,7 @@ TEST_CASE("row kernels and attention have the same bits in every instruction set
 TEST_CASE("FACET_ISA names what the CPU has, or is refused by name") {
   CHECK(choose_isa("portable") == Isa::kPortable);
   CHECK(choose_isa(nullptr) == choose_isa(""));
-  for (Isa isa : {Isa::kAvx2, Isa::kAvx512Vnni}) {
+  for (Isa isa : kIsas) {
     if (isa_available(isa)) {
       CHECK(choose_isa(isa_name(isa)) == isa);
     } else {

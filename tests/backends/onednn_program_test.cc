@@ -193,7 +193,7 @@ TEST_CASE("threads and instruction sets do not change a bit of a run") {
     Model model(type);
     const std::vector<float> want = run(model, 1, Isa::kPortable);
     CHECK(*std::max_element(want.begin(), want.end()) > 0.1f);
-    for (Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512Vnni}) {
+    for (Isa isa : kIsas) {
       if (!isa_available(isa)) continue;
       for (uint32_t threads : {1u, 2u, 3u, 7u}) {
         CAPTURE(isa_name(isa));
