@@ -69,6 +69,7 @@ void Broker::sweep() {
   for (auto& [key, session] : sessions_) {
     if (session->overdue(now)) session->close();
   }
+  router_.expire(now);
   sweep_timer_.expires_after(kSweep);
   sweep_timer_.async_wait([this](const asio::error_code& failed) {
     if (!failed) sweep();
@@ -80,7 +81,7 @@ void Broker::sweep() {
 protocol::ServerHello Broker::server_hello() const {
   protocol::ServerHello hello;
   hello.server = kServer;
-  hello.features = {protocol::kFeatureChat};
+  hello.features = {protocol::kFeatureChat, protocol::kFeatureDeadline};
   hello.limits.message_bytes = protocol::kMaxMessageBytes;
   hello.limits.open_requests = policy_.limits().open_requests;
   hello.limits.stop_strings = protocol::kMaxStopStrings;

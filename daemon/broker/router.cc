@@ -26,8 +26,9 @@ Result<void> Router::generate(Session& session, protocol::Generate&& generate, s
   request.status.model = model.name;
   request.status.priority = generate.priority;
   generate.model = model.name;
-  request.held =
-      link::Start{model.path, std::move(generate), user_keys_.of(peer.uid), session.app(), grant->weight};
+  const Micros deadline = generate.deadline_ms == 0 ? 0 : now_micros() + Micros{generate.deadline_ms} * 1000;
+  request.held = link::Start{model.path,    std::move(generate), user_keys_.of(peer.uid),
+                             session.app(), grant->weight,       deadline};
 
   const protocol::RequestId client_id = request.client_id;
   const EngineId id = requests_.add(std::move(request));
@@ -55,6 +56,14 @@ void Router::session_written(Session& session) {
   for (const auto& [client_id, id] : session.requests()) {
     if (Request* request = requests_.find(id)) grant(id, *request);
   }
+}
+
+void Router::expire(Micros now) {
+  std::vector<EngineId> late;
+  for (const auto& [id, request] : requests_.all()) {
+    if (request.held && request.held->deadline != 0 && request.held->deadline <= now) late.push_back(id);
+  }
+  for (const EngineId id : late) fail(id, FACET_DEADLINE, "deadline: no engine was ready before it");
 }
 
 void Router::session_ended(Session& session) {

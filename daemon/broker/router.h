@@ -28,6 +28,8 @@ class Router {
   void cancel(EngineId id);
   void credit(EngineId id, uint32_t tokens);
   void session_written(Session& session);
+  // Ends what no engine could take before its deadline; the engine keeps those of its own.
+  void expire(Micros now);
   // Cancels what the session has open.
   void session_ended(Session& session);
 

@@ -22,9 +22,10 @@ class ClassShare {
  public:
   static constexpr size_t kClasses = 3;  // 0 the most urgent, in the order of protocol::Priority
   static constexpr double kQuanta = 4;   // of a class's owed time at most
+  static constexpr double kMinimum = 0.05;
 
   // `minimum`: of the device's time, for each class but the first; at most 1 / kClasses.
-  explicit ClassShare(double minimum = 0.05, double quantum_micros = 4000);
+  explicit ClassShare(double minimum = kMinimum, double quantum_micros = 4000);
 
   // The class to run next; nullopt if none is ready.
   std::optional<size_t> next(const std::array<bool, kClasses>& ready) const;

@@ -1,5 +1,6 @@
 #include "daemon/engine/engine.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -22,6 +23,8 @@ namespace {
 constexpr Micros kLoadReportMicros = 100'000;
 // While some wait for places that others hold without using them (ServedModel::kStalledMicros).
 constexpr Micros kLookAgainMicros = 250'000;
+// The longest that an engine sleeps which has a deadline to keep.
+constexpr Micros kLongestSleep = 60'000'000;
 
 }  // namespace
 
@@ -43,7 +46,7 @@ class Engine::Impl {
   const link::EngineHello& hello() const { return hello_; }
 
  private:
-  // For messages, while nobody has anything to do.
+  // For messages or the next deadline, while nobody has anything to do.
   std::deque<link::ToEngine> wait();
   void handle(std::deque<link::ToEngine> messages);
   bool slice();
@@ -72,14 +75,22 @@ void Engine::Impl::run() {
   bool idle = true;
   while (!stopping_) {
     handle(idle ? wait() : mailbox_.take());
+    for (auto& [path, model] : models_) model->expire(now_micros());
     idle = !slice();
     report_load(idle);
   }
 }
 
 std::deque<link::ToEngine> Engine::Impl::wait() {
-  if (reported_.waiting == 0) return mailbox_.wait();
-  return mailbox_.wait(std::chrono::microseconds(kLookAgainMicros));
+  std::optional<Micros> most;
+  if (reported_.waiting != 0) most = kLookAgainMicros;
+  for (auto& [path, model] : models_) {
+    const auto deadline = model->next_deadline();
+    if (!deadline) continue;
+    const Micros left = std::clamp<Micros>(*deadline - now_micros(), 0, kLongestSleep);
+    most = std::min(most.value_or(left), left);
+  }
+  return most ? mailbox_.wait(std::chrono::microseconds(*most)) : mailbox_.wait();
 }
 
 // One slice of the class whose turn it is. False if nobody has anything to do.

@@ -135,6 +135,9 @@ class MeanCost {
     micros_ /= 2;
   }
   double micros() const { return std::max(1.0, micros_ / std::max(1.0, requests_)); }
+  double least(uint64_t running) const {
+    return micros_ / std::max(1.0, requests_ + static_cast<double>(running));
+  }
 
  private:
   double micros_ = 0;
@@ -158,6 +161,7 @@ struct FairQueue::State {
   int64_t first = 0, last = 0;  // the orders given out last at either end
   uint64_t activations = 0;
   size_t apps = 0;  // of all users
+  uint64_t running = 0;
   MeanCost cost;
 
   User* find_user(uint64_t key) {
@@ -273,6 +277,7 @@ size_t FairQueue::size() const {
 void FairQueue::started(const Owner& owner) {
   auto [user, app] = state_->accounts_of(owner);
   const double micros = state_->cost.micros();
+  ++state_->running;
   state_->update(user, app, [micros](Account& account, double weight) {
     ++account.running;
     account.expected += to_work(micros, weight);
@@ -284,6 +289,7 @@ void FairQueue::stopped(const Owner& owner) {
   App* app = user ? user->find_app(owner.app) : nullptr;
   if (!app || app->running == 0) return;
   state_->cost.add_request();
+  --state_->running;
   state_->update(*user, *app, [](Account& account, double) {
     account.expected -= account.expected / static_cast<Work>(account.running);
     --account.running;
@@ -339,6 +345,10 @@ size_t FairQueue::position(Id id) const {
     if (other != &user) position += ahead(*other, to_work(micros, other->weight), user, user_behind);
   }
   return position;
+}
+
+double FairQueue::mean_cost() const {
+  return state_->cost.least(state_->running);
 }
 
 size_t FairQueue::accounts() const {

@@ -70,6 +70,10 @@ class FairQueue {
   // far on average: an estimate. size() if it does not wait. O(users + the user's apps).
   size_t position(Id id) const;
 
+  // What a request costs of the device on average, microseconds, at least: those that run count with what
+  // they cost so far. 0: nothing is known. O(1)
+  double mean_cost() const;
+
   // Accounts of users and apps that are kept.
   size_t accounts() const;
   // How often two accounts, names or requests were compared so far: what the operations cost, whatever a

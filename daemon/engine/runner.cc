@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <stdexcept>
 
 namespace facet::engine {
@@ -132,6 +133,14 @@ uint32_t Runner::rows_within(Micros micros) const {
     if (cost > static_cast<double>(micros)) break;
   }
   return b == 0 ? 1 : std::min(1u << (b - 1), max_rows_);
+}
+
+double Runner::run_micros(uint32_t rows) const {
+  for (size_t b = bucket(rows) + 1; b-- > 0;) {
+    if (micros_per_cut_[b] == 0) continue;
+    return micros_per_cut_[b] * last_cut() * std::min(1.0, rows / std::exp2(b));
+  }
+  return 0;
 }
 
 uint32_t Runner::slice_end(uint32_t first, uint32_t rows) const {

@@ -71,6 +71,10 @@ class Runner {
   // The most rows, a power of two, that a run may have to take no longer than that, by what was learned.
   uint32_t rows_within(Micros micros) const;
 
+  // Microseconds that a run of so many rows takes at least, by what was learned of runs with as many or
+  // fewer; 0: nothing.
+  double run_micros(uint32_t rows) const;
+
   const model::Model& model() const { return *model_; }
   const plugins::Cache& cache() const { return cache_; }
   const RunnerBytes& bytes() const { return bytes_; }

@@ -124,4 +124,20 @@ size_t Scheduler::position(Id id) const {
   return classes_[found->second.which].waiting.position(id);
 }
 
+double Scheduler::expected(Id id, size_t places, double work) const {
+  auto found = requests_.find(id);
+  if (found == requests_.end() || found->second.running) return work;
+  const Class& its = classes_[found->second.which];
+  double urgent = 0;
+  for (size_t which = 0; which < found->second.which; ++which) {
+    const Class& other = classes_[which];
+    // On average half of what runs is done.
+    urgent += (static_cast<double>(other.waiting.size()) + other.ready / 2.0) * other.waiting.mean_cost();
+  }
+  const size_t before = its.running.size() + its.waiting.position(id) + 1;
+  const double ends = static_cast<double>(before - std::min(before, places));
+  const double own = ends * its.waiting.mean_cost() + work;
+  return std::min(urgent + own, own / ClassShare::kMinimum);
+}
+
 }  // namespace facet::engine

@@ -75,6 +75,10 @@ class Scheduler {
   size_t running() const { return running_; }
   // Waiting requests of its class that start before it, an estimate.
   size_t position(Id id) const;
+  // Microseconds until a waiting request had its first `work` microseconds of the device, an estimate by what
+  // requests cost so far: what is more urgent goes first, and of its own class as many must end as there are
+  // before it beyond the `places`; its class's guaranteed share is the least that it gets. Costs position().
+  double expected(Id id, size_t places, double work) const;
 
  private:
   struct Request {

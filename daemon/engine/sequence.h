@@ -60,6 +60,8 @@ class Sequence {
                                                 Micros now);
 
   void cancel() { finish_ = protocol::FinishReason::kCancelled; }
+  // Its deadline passed.
+  void expire() { finish_ = protocol::FinishReason::kDeadline; }
   bool finished() const { return finish_.has_value(); }
   // The answer's end; once, when finished().
   protocol::Finish finish(Micros now);

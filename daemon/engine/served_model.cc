@@ -58,9 +58,27 @@ Result<void> ServedModel::add(const link::Start& start) {
   FACET_TRY(Sequence sequence, Sequence::make(start.request, model(), chat_format_, context_, now_micros()));
   const auto which = static_cast<size_t>(start.request.priority);
   const Owner owner{start.user, start.app, start.weight};
-  requests_.emplace(id, Request{std::move(sequence), owner, which});
+  Request& request =
+      requests_.emplace(id, Request{std::move(sequence), owner, which, start.deadline}).first->second;
   scheduler_.add(id, which, owner);
-  return {};
+  if (start.deadline == 0) return {};
+  deadlines_.emplace(start.deadline, id);
+  Result<void> checked = check_deadline(request);
+  if (!checked.ok()) forget(request);
+  return checked;
+}
+
+Result<void> ServedModel::check_deadline(const Request& request) {
+  const Sequence& sequence = request.sequence;
+  const uint32_t most = (sequence.pending() - 1) / model::kPagePositions;
+  const uint32_t found = pools_->prefixes().find(request.owner.user, sequence.tokens(), most).blocks;
+  const double prompt = prompt_micros(request.which, sequence.pending() - found * model::kPagePositions);
+  const double expected = scheduler_.expected(sequence.id(), places(), prompt);
+  const auto left = static_cast<double>(request.deadline - now_micros());
+  if (expected <= left) return {};
+  const auto ms = [](double micros) { return std::to_string(static_cast<int64_t>(micros / 1000)) + " ms"; };
+  return Error{FACET_DEADLINE, "deadline: it is " + ms(std::max(left, 0.0)) +
+                                   " away, the first token is expected in " + ms(std::min(expected, 1e15))};
 }
 
 void ServedModel::cancel(uint64_t id) {
@@ -82,10 +100,26 @@ void ServedModel::grant(uint64_t id, uint32_t tokens) {
   }
 }
 
+void ServedModel::expire(Micros now) {
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    Request& request = requests_.at(deadlines_.begin()->second);
+    request.sequence.expire();
+    finish(request);
+  }
+}
+
+std::optional<Micros> ServedModel::next_deadline() const {
+  if (deadlines_.empty()) return std::nullopt;
+  return deadlines_.begin()->first;
+}
+
 void ServedModel::admit() {
+  blocked_ = false;
   for (size_t which = 0; which < kClasses; ++which) {
     while (auto id = scheduler_.next_waiting(which)) {
-      if (!start(requests_.at(*id))) break;
+      if (start(requests_.at(*id))) continue;
+      blocked_ = true;
+      break;
     }
   }
 }
@@ -182,13 +216,22 @@ Micros ServedModel::slice(size_t which) {
   return took;
 }
 
+uint32_t ServedModel::step_rows(size_t which) const {
+  const uint32_t generating = scheduler_.generating(which);
+  const uint32_t least = generating == 0 ? kLeastRows : generating + kLeastRowsBeside;
+  return std::min(std::max(runner_.rows_within(kStepMicros[which]), least), runner_.max_rows());
+}
+
+double ServedModel::prompt_micros(size_t which, uint32_t tokens) const {
+  const uint32_t rows = std::min(step_rows(which), options_.chunk);
+  const uint32_t rest = tokens % rows;
+  return tokens / rows * runner_.run_micros(rows) + (rest == 0 ? 0 : runner_.run_micros(rest));
+}
+
 void ServedModel::fill(size_t which) {
   Step& step = steps_[which];
   step.batch.clear();
-  const uint32_t generating = scheduler_.generating(which);
-  const uint32_t least = generating == 0 ? kLeastRows : generating + kLeastRowsBeside;
-  const uint32_t rows = std::max(runner_.rows_within(kStepMicros[which]), least);
-  for (const Share& share : scheduler_.plan(which, std::min(rows, runner_.max_rows()), options_.chunk)) {
+  for (const Share& share : scheduler_.plan(which, step_rows(which), options_.chunk)) {
     Request& request = requests_.at(share.id);
     Sequence& sequence = request.sequence;
     const uint32_t first = sequence.cached();
@@ -258,6 +301,7 @@ void ServedModel::forget(Request& request) {
   drop_from_step(request);
   const uint64_t id = request.sequence.id();
   scheduler_.remove(id);
+  if (request.deadline != 0) deadlines_.erase({request.deadline, id});
   requests_.erase(id);
 }
 

@@ -10,8 +10,10 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "daemon/engine/engine.h"
@@ -32,12 +34,17 @@ class ServedModel {
   static Result<std::unique_ptr<ServedModel>> load(plugins::Device& device, const std::string& path,
                                                    const EngineOptions& options, const Engine::Sink& sink);
 
-  // Queues a request. The error, naming what is wrong, if it can never run or too many wait.
+  // Queues a request. The error, naming what is wrong, if it can never run, too many wait, or its first token
+  // is to be expected after its deadline (FACET_DEADLINE).
   Result<void> add(const link::Start& start);
   // Ends it at once: what is in work of it counts no more and its pages are free. No effect if there is no
   // such request (it may have ended).
   void cancel(uint64_t id);
   void grant(uint64_t id, uint32_t tokens);
+  // Ends what has come to its deadline.
+  void expire(Micros now);
+  // The next one; nothing if no request has one.
+  std::optional<Micros> next_deadline() const;
 
   // Starts waiting requests, the most urgent first, as far as there are places and pages, or someone to give
   // them up.
@@ -56,6 +63,7 @@ class ServedModel {
     Sequence sequence;
     Owner owner;
     size_t which;
+    Micros deadline = 0;      // 0: none
     Micros paused_since = 0;  // 0: it is not
   };
   // A step in work.
@@ -74,6 +82,14 @@ class ServedModel {
               Engine::Sink sink);
 
   bool start(Request& request);
+  // FACET_DEADLINE, if by what is known the first token of one that waits comes too late.
+  Result<void> check_deadline(const Request& request);
+  // How many run at once before others have to wait.
+  size_t places() const { return blocked_ ? scheduler_.running() : options_.max_sequences; }
+  // Rows that the next step of a class may have.
+  uint32_t step_rows(size_t which) const;
+  // At least how long the device reads so many tokens of a prompt.
+  double prompt_micros(size_t which, uint32_t tokens) const;
   // The request that has waited longest for its reader, for kStalledMicros at least, in its place, and is not
   // one of `spared`.
   std::optional<uint64_t> stalled(const std::vector<uint64_t>& spared) const;
@@ -98,6 +114,8 @@ class ServedModel {
   Engine::Sink sink_;
 
   Scheduler scheduler_;
+  bool blocked_ = false;  // someone waits because there was no room at the last admit()
+  std::set<std::pair<Micros, uint64_t>> deadlines_;
   uint64_t parked_ = 0, evicted_ = 0, cached_tokens_ = 0;  // so far
   std::unordered_map<uint64_t, Request> requests_;         // its elements stay where they are
   std::vector<Step> steps_;                                // one per class; empty parts: none in work

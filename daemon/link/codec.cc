@@ -41,6 +41,8 @@ Result<void> read(wire::Start::Reader from, Start& to) {
   if (!(to.weight >= kLeastWeight && to.weight <= kMostWeight)) {
     return Error{FACET_INVALID_ARGUMENT, "weight: " + std::to_string(to.weight)};
   }
+  to.deadline = from.getDeadline();
+  if (to.deadline < 0) return Error{FACET_INVALID_ARGUMENT, "deadline: " + std::to_string(to.deadline)};
   return read(from.getRequest(), to.request);
 }
 
@@ -63,6 +65,7 @@ Result<void> write_member(const Start& from, wire::ToEngine::Builder to) {
   start.setUser(from.user);
   start.setApp(app);
   start.setWeight(from.weight);
+  start.setDeadline(from.deadline);
   return write(from.request, start.initRequest());
 }
 Result<void> write_member(const Cancel& from, wire::ToEngine::Builder to) {

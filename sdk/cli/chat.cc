@@ -165,6 +165,7 @@ client::Result<client::Completion> Conversation::generate(Ending& ending) {
   auto answer = client_.generate(request, on_token, interrupts.stop());
   if (open_ && !options_.json) open_ = display.end();
   if (answer && open_ && options_.json) open_ = print(json_line(*answer, rest));
+  if (answer && answer->reason == FinishReason::deadline) fail_deadline();
   if (answer && options_.stats) print_stats(*answer);
   interrupts.end();
   // A Ctrl-C that came too late for the answer counts as one after it.

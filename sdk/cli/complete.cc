@@ -27,6 +27,7 @@ int complete(client::Client& client, const CompleteOptions& options) {
   }
   if (open) print(options.json ? json_line(*answer, rest) : "\n");
   if (options.stats) print_stats(*answer);
+  if (open && answer->reason == client::FinishReason::deadline) return fail_deadline();
   return open && answer->reason == client::FinishReason::cancelled ? kCancelled : kDone;
 }
 

@@ -3,6 +3,7 @@
 #include <facet/client.hpp>
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <iostream>
 #include <map>
 #include <string>
@@ -51,6 +52,16 @@ void add_request(CLI::App& app, GenerateRequest& request) {
                                                       {"background", Priority::background}};
   app.add_option("--priority", request.priority, "interactive, standard or background")
       ->transform(CLI::CheckedTransformer(priorities).description(""));
+  app.add_option_function<double>(
+         "--deadline",
+         [&request](double seconds) {
+           if (!(seconds >= 0.001 && seconds <= 86400)) {
+             throw CLI::ValidationError("--deadline", "takes 0.001 to 86400 seconds");
+           }
+           request.deadline = std::chrono::milliseconds(std::llround(seconds * 1000));
+         },
+         "end after so long, refuse at once what cannot begin to answer by then")
+      ->type_name("SECONDS");
 }
 
 void add_complete(CLI::App& app, Arguments& arguments) {

@@ -13,6 +13,10 @@ bool print(std::string_view text) {
   return std::fflush(stdout) == 0 && !std::ferror(stdout);
 }
 
+int fail_deadline() {
+  return fail({FACET_DEADLINE, "it passed before the answer's end"});
+}
+
 int fail(const client::Error& error) {
   std::fprintf(stderr, "facet: %s: %s\n", facet_status_name(error.code), error.message.c_str());
   switch (error.code) {

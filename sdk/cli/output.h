@@ -16,5 +16,7 @@ bool print(std::string_view text);
 
 // Says on standard error why a call failed; gives the exit code.
 int fail(const client::Error& error);
+// The same for an answer that its deadline cut short.
+int fail_deadline();
 
 }  // namespace facet::cli

@@ -102,6 +102,12 @@ Result<void> write_prompt(const Prompt& from, wire::Generate::Prompt::Builder to
   return {};
 }
 
+Result<void> check_deadline(uint32_t deadline_ms) {
+  if (deadline_ms <= kMaxDeadlineMs) return {};
+  return Error{FACET_TOO_LARGE, "the deadline is " + std::to_string(deadline_ms) + " ms away, at most " +
+                                    std::to_string(kMaxDeadlineMs) + " are allowed"};
+}
+
 }  // namespace
 
 // ---- from the client
@@ -134,6 +140,8 @@ Result<void> read(wire::Generate::Reader from, Generate& to) {
   to.id = from.getId();
   FACET_CHECK(read_text(from.getModel(), kMaxNameBytes, "the model's name", to.model));
   FACET_CHECK(read_prompt(from.getPrompt(), to.prompt));
+  to.deadline_ms = from.getDeadline();
+  FACET_CHECK(check_deadline(to.deadline_ms));
   to.parse_special = from.getParseSpecial();
   to.max_tokens = from.getMaxTokens();
   auto stop = from.getStop();
@@ -153,6 +161,8 @@ Result<void> write(const Generate& from, wire::Generate::Builder to) {
   FACET_TRY(auto model, checked_text(from.model, kMaxNameBytes, "the model's name"));
   to.setModel(model);
   FACET_CHECK(write_prompt(from.prompt, to.initPrompt()));
+  FACET_CHECK(check_deadline(from.deadline_ms));
+  to.setDeadline(from.deadline_ms);
   to.setParseSpecial(from.parse_special);
   to.setMaxTokens(from.max_tokens);
   FACET_CHECK(check_count(from.stop.size(), kMaxStopStrings, "stop strings"));
@@ -340,7 +350,7 @@ Result<void> write(const Token& from, wire::Token::Builder to) {
 
 Result<void> read(wire::Finish::Reader from, Finish& to) {
   to.id = from.getId();
-  FACET_CHECK(read_enum(from.getReason(), FinishReason::kToolCalls, "a finish reason", to.reason));
+  FACET_CHECK(read_enum(from.getReason(), FinishReason::kDeadline, "a finish reason", to.reason));
   FACET_CHECK(read_text(from.getText(), kMaxTokenTextBytes, "a finish's text", to.text));
   auto usage = from.getUsage();
   to.usage = {usage.getPromptTokens(), usage.getGeneratedTokens(), usage.getCachedTokens()};
@@ -416,7 +426,7 @@ Result<void> read(wire::Failed::Reader from, Failed& to) {
   FACET_CHECK(read_text(from.getMessage(), kMaxProseBytes, "a failure's message", to.message));
   uint16_t code = from.getCode();
   if (code == FACET_OK) return Error{FACET_MALFORMED, "a failure with the code of success"};
-  if (code > FACET_INTERNAL) {
+  if (code > FACET_DEADLINE) {
     // A later version's: the message tells more than this number would.
     to.code = FACET_INTERNAL;
     to.message += " (status " + std::to_string(code) + ")";

@@ -15,6 +15,9 @@
 # Chat: a prompt may be a `chat`, if the daemon's `hello` has the feature "chat". The daemon writes it in the format of the model and reads
 # the answer: its visible text comes in `text`, what else the model said in `parts`.
 #
+# Deadline: a request may carry one, if the daemon's `hello` has the feature "deadline". It is answered by `failed` (16, deadline) at
+# once if by what is known its first token would come too late, and by `finish` (reason deadline) when it passes.
+#
 # Bounds: the daemon's `hello` names its limits. A message over the size, nesting or pointer limits, or one that does not
 # decode, ends the connection with `failed` for request 0. An enum value or union member unknown to the reader is `unsupported`.
 
@@ -34,6 +37,7 @@ enum FinishReason {
   length @1;     # maxTokens or the context is full
   cancelled @2;  # by the client
   toolCalls @3;  # an end token after tool calls: the model waits for what they give. Of a chat alone
+  deadline @4;   # the request's deadline passed; the answer so far stands
 }
 
 enum ModelState {
@@ -153,6 +157,7 @@ struct Generate {
   sampling @8 :Sampling;
   priority @9 :Priority = standard;
   credit @10 :UInt32;          # tokens granted at once; 0: without bound
+  deadline @12 :UInt32;        # milliseconds from its receipt in which the answer shall be whole, at most a day; 0: none
 }
 
 enum Role {

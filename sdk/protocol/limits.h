@@ -24,6 +24,8 @@ constexpr size_t kMaxStopStrings = 64;
 constexpr size_t kMaxStopBytes = 1024;
 constexpr size_t kMaxLogitBiases = 1024;
 constexpr size_t kMaxLogprobs = 64;
+// Of a request: a day.
+constexpr unsigned kMaxDeadlineMs = 24 * 60 * 60 * 1000;
 
 // A chat. The texts of its messages are bounded by the message alone.
 constexpr size_t kMaxChatMessages = 4096;

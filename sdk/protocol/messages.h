@@ -18,11 +18,13 @@ namespace facet::protocol {
 constexpr uint32_t kVersion = 1;
 // ServerHello::features: the daemon takes a chat as a prompt.
 constexpr char kFeatureChat[] = "chat";
+// The daemon keeps the deadline of a request.
+constexpr char kFeatureDeadline[] = "deadline";
 
 using RequestId = uint64_t;
 
 enum class Priority : uint16_t { kInteractive = 0, kStandard = 1, kBackground = 2 };
-enum class FinishReason : uint16_t { kStop = 0, kLength = 1, kCancelled = 2, kToolCalls = 3 };
+enum class FinishReason : uint16_t { kStop = 0, kLength = 1, kCancelled = 2, kToolCalls = 3, kDeadline = 4 };
 enum class Role : uint16_t { kSystem = 0, kDeveloper = 1, kUser = 2, kAssistant = 3, kTool = 4 };
 enum class ModelState : uint16_t { kUnloaded = 0, kLoading = 1, kLoaded = 2, kFailed = 3 };
 
@@ -108,6 +110,7 @@ struct Generate {
   Sampling sampling;
   Priority priority = Priority::kStandard;
   uint32_t credit = 0;
+  uint32_t deadline_ms = 0;
 };
 
 struct Cancel {

@@ -24,6 +24,8 @@ const char* name_of(FinishReason reason) {
       return "cancelled";
     case FinishReason::kToolCalls:
       return "tool_calls";
+    case FinishReason::kDeadline:
+      return "deadline";
   }
   return "unknown";
 }

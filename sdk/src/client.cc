@@ -4,6 +4,7 @@
 #include <atomic>
 #include <optional>
 
+#include "sdk/protocol/limits.h"
 #include "sdk/src/connection.h"
 #include "sdk/src/convert.h"
 
@@ -25,6 +26,26 @@ facet::Result<Answer> ask(Connection& connection) {
     return facet::Error{failed->code, std::move(failed->message)};
   }
   return facet::Error{unexpected().code, unexpected().message};
+}
+
+// Whether the request can be said, to that daemon.
+facet::Result<void> check(const GenerateRequest& request, const protocol::ServerHello& daemon) {
+  auto can = [&](const char* feature) {
+    return std::find(daemon.features.begin(), daemon.features.end(), feature) != daemon.features.end();
+  };
+  if (std::holds_alternative<Chat>(request.prompt) && !can(protocol::kFeatureChat)) {
+    return facet::Error{FACET_UNSUPPORTED, "the daemon (" + daemon.server + ") takes no chats"};
+  }
+  const auto deadline = request.deadline.count();
+  if (deadline < 0 || deadline > protocol::kMaxDeadlineMs) {
+    return facet::Error{FACET_INVALID_ARGUMENT, "deadline: " + std::to_string(deadline) +
+                                                    " ms, it is between 0 and " +
+                                                    std::to_string(protocol::kMaxDeadlineMs)};
+  }
+  if (deadline != 0 && !can(protocol::kFeatureDeadline)) {
+    return facet::Error{FACET_UNSUPPORTED, "the daemon (" + daemon.server + ") keeps no deadlines"};
+  }
+  return {};
 }
 
 }  // namespace
@@ -161,10 +182,8 @@ Result<Completion> Client::Impl::generate(const GenerateRequest& request, const 
     nothing.reason = FinishReason::cancelled;
     return nothing;
   }
-  const auto& features = connection_->hello().features;
-  if (std::holds_alternative<Chat>(request.prompt) &&
-      std::find(features.begin(), features.end(), protocol::kFeatureChat) == features.end()) {
-    return Error{FACET_UNSUPPORTED, "the daemon (" + connection_->hello().server + ") takes no chats"};
+  if (auto able = check(request, connection_->hello()); !able.ok()) {
+    return from_protocol(std::move(able).error());
   }
   Generation generation(*this, on_token);
   if (auto started = generation.start(request); !started.ok())

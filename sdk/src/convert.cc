@@ -8,8 +8,8 @@ protocol::Priority to_protocol(Priority priority) {
   return static_cast<protocol::Priority>(priority);
 }
 static_assert(static_cast<int>(Priority::background) == static_cast<int>(protocol::Priority::kBackground));
-static_assert(static_cast<int>(FinishReason::tool_calls) ==
-              static_cast<int>(protocol::FinishReason::kToolCalls));
+static_assert(static_cast<int>(FinishReason::deadline) ==
+              static_cast<int>(protocol::FinishReason::kDeadline));
 static_assert(static_cast<int>(Role::tool) == static_cast<int>(protocol::Role::kTool));
 static_assert(static_cast<int>(ModelState::failed) == static_cast<int>(protocol::ModelState::kFailed));
 
@@ -85,6 +85,7 @@ protocol::Generate to_protocol(const GenerateRequest& request) {
   to.stop = request.stop;
   to.ignore_end = request.ignore_end;
   to.priority = to_protocol(request.priority);
+  to.deadline_ms = static_cast<uint32_t>(request.deadline.count());
 
   const Sampling& from = request.sampling;
   to.sampling.temperature = from.temperature;

@@ -1,6 +1,10 @@
 // facetd's public socket under clients that are many, slow or greedy; the engine is scripted.
 #include <sys/resource.h>
 
+#include <algorithm>
+
+#include "daemon/base/clock.h"
+#include "sdk/protocol/limits.h"
 #include "tests/broker/scripted_engine.h"
 
 using namespace facet;
@@ -337,4 +341,56 @@ TEST_CASE("clients: a second facetd at the same socket ends, and the first goes 
   CHECK(std::filesystem::file_size(folder / "file") == 4);
   CHECK(run(folder / std::string(200, 'x')) == 1);
   CHECK(log().find("the socket's path must have") != std::string::npos);
+}
+
+TEST_CASE("clients: a deadline goes to the engine as a moment, and its finish comes back") {
+  Stage stage;
+  stage.engine.accept_and_greet();
+  Client client = stage.daemon.client();
+  CHECK(std::count(client.greeted().features.begin(), client.greeted().features.end(), "deadline") == 1);
+  auto limited = request(1, 20, 9);
+  limited.deadline_ms = 5000;
+  const Micros before = now_micros();
+  client.send(limited);
+  const auto start = stage.engine.receive_as<link::Start>();
+  CHECK(start.deadline >= before + 5'000'000);
+  CHECK(start.deadline <= now_micros() + 5'000'000);
+  stage.engine.send_token(start.request.id, 0);
+  stage.engine.send(protocol::Finish{start.request.id, protocol::FinishReason::kDeadline, "", {4, 1}, {}});
+  CHECK(client.receive_as<protocol::Token>().sequence == 0);
+  const auto finish = client.receive_as<protocol::Finish>();
+  CHECK(finish.reason == protocol::FinishReason::kDeadline);
+  CHECK(finish.usage.generated_tokens == 1);
+  client.send(request(2, 20, 9));
+  CHECK(stage.engine.receive_as<link::Start>().deadline == 0);
+
+  // One beyond the bound fails alone; the codec of our side would not send it.
+  protocol::Bytes bytes;
+  limited.id = 3;
+  limited.deadline_ms = protocol::kMaxDeadlineMs;
+  REQUIRE(protocol::encode(protocol::ClientMessage(limited), bytes).ok());
+  const auto most = std::as_bytes(std::span(&limited.deadline_ms, 1));
+  const auto at = std::search(bytes.begin(), bytes.end(), most.begin(), most.end());
+  REQUIRE(at != bytes.end());
+  *at = std::byte{0xff};
+  client.send_bytes(bytes);
+  const auto failed = client.receive_as<protocol::Failed>();
+  CHECK(failed.id == 3);
+  CHECK(failed.code == FACET_TOO_LARGE);
+}
+
+TEST_CASE("clients: a deadline that passes while no engine is ready is told") {
+  Stage stage;
+  stage.engine.accept();
+  Client client = stage.daemon.client();
+  auto limited = request(1, 20, 9);
+  limited.deadline_ms = 1;
+  client.send(limited);
+  client.send(request(2, 20, 1));
+  const auto failed = client.receive_as<protocol::Failed>();
+  CHECK(failed.id == 1);
+  CHECK(failed.code == FACET_DEADLINE);
+  stage.engine.send(link::EngineHello{link::kVersion, "scripted", "none", "none"});
+  serve_one(stage);
+  CHECK(answer_of(client, 2).size() == 1);
 }

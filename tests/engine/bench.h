@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "daemon/base/clock.h"
 #include "daemon/base/mailbox.h"
 #include "daemon/engine/engine.h"
 #include "tests/test_models.h"
@@ -44,10 +45,10 @@ class Bench {
   }
 
   uint64_t start(protocol::Generate request, const std::string& path = tiny_model_path("gemma3"),
-                 uint64_t user = 0) {
+                 uint64_t user = 0, Micros deadline = 0) {
     request.id = ++last_id_;
     request.model = "tiny";
-    engine_->post(link::Start{path, std::move(request), user, "app"});
+    engine_->post(link::Start{path, std::move(request), user, "app", 1, deadline});
     return last_id_;
   }
   void post(link::ToEngine message) { engine_->post(std::move(message)); }

@@ -196,3 +196,30 @@ TEST_CASE("what is not known is no trouble") {
   CHECK(scheduler.position(7) == 0);
   CHECK(scheduler.next_waiting(kUrgent) == std::nullopt);
 }
+
+TEST_CASE("what is to be expected: the more urgent, who must end first, its own work, and the least share") {
+  Scheduler scheduler;
+  const auto expected = [&](uint64_t id, size_t places) { return scheduler.expected(id, places, 500); };
+  scheduler.add(9, kStandard, owner(9));
+  CHECK(expected(9, 4) == 500);  // nothing is known of others
+  run(scheduler, 1, kStandard, owner(1), 10);
+  run(scheduler, 2, kStandard, owner(2), 10);
+  scheduler.charge(kStandard, owner(1), 1500);
+  scheduler.charge(kStandard, owner(2), 500);
+  CHECK(expected(9, 3) == 500);
+  CHECK(expected(9, 2) == 1000 + 500);  // one ends: a request costs 1000 so far
+  scheduler.add(10, kStandard, owner(10));
+  CHECK(scheduler.position(10) == 1);
+  CHECK(expected(10, 2) == 2 * 1000 + 500);
+  scheduler.remove(1);
+  CHECK(expected(9, 1) == 1000 + 500);
+
+  scheduler.charge(kUrgent, owner(3), 4000);
+  scheduler.add(11, kUrgent, owner(3));
+  CHECK(expected(9, 1) == 4000 + 1000 + 500);
+  scheduler.charge(kUrgent, owner(3), 1e9);
+  CHECK(expected(9, 1) == doctest::Approx(1500 / facet::engine::ClassShare::kMinimum));
+  CHECK(expected(11, 0) == doctest::Approx(1e9 + 4000 + 500));  // nothing is more urgent
+  CHECK(expected(2, 1) == 500);                                 // it runs
+  CHECK(expected(77, 1) == 500);
+}

@@ -42,6 +42,7 @@ Start full_start() {
   start.request.sampling.logit_bias = {{3, -1.5f}};
   start.request.priority = protocol::Priority::kBackground;
   start.request.credit = 64;
+  start.deadline = INT64_MAX;
   return start;
 }
 
@@ -64,6 +65,7 @@ TEST_CASE("link codec: what the broker says comes through whole") {
   CHECK(start.request.sampling.logit_bias.at(0).second == -1.5f);
   CHECK(start.request.priority == protocol::Priority::kBackground);
   CHECK(start.request.credit == 64);
+  CHECK(start.deadline == INT64_MAX);
 }
 
 TEST_CASE("link codec: a chat and the parts of its answer come through whole") {
@@ -127,6 +129,9 @@ TEST_CASE("link codec: bounds and UTF-8 hold in both directions") {
   start.path = "\xff";
   CHECK(encode(ToEngine(start), frame).error().code == FACET_INVALID_ARGUMENT);
   CHECK(frame.empty());
+  start = full_start();
+  start.deadline = -1;
+  CHECK(decode_to_engine(frame_of(ToEngine(start))).error().code == FACET_INVALID_ARGUMENT);
   CHECK(encode(ToEngine(BrokerHello{1, std::vector<std::string>(kMaxSettings + 1)}), frame).error().code ==
         FACET_TOO_LARGE);
   const std::string long_name(protocol::kMaxNameBytes + 1, 'n');

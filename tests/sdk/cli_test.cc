@@ -299,3 +299,28 @@ TEST_CASE("cli: models and status, for people and as JSON") {
   CHECK(end.output.find("{\"server\":\"facetd 0.1.0\"") == 0);
   CHECK(end.output.find("\"parked\":11,\"evicted\":12,\"cached_tokens\":13") != std::string::npos);
 }
+
+TEST_CASE("cli: --deadline is passed on; an answer that it cuts short is shown, and is a failure") {
+  uint32_t asked = 0;
+  Program::End end;
+  {
+    FakeDaemon daemon([&](Peer& peer) {
+      peer.greet({protocol::kFeatureDeadline});
+      auto request = peer.next_of<protocol::Generate>();
+      if (!request) return;
+      asked = request->deadline_ms;
+      peer.send_tokens(request->id, 0, 1);
+      peer.send_finish(request->id, 1, protocol::FinishReason::kDeadline);
+    });
+    end = run(daemon.path(), {"complete", "x", "--deadline", "2.5"});
+  }
+  CHECK(asked == 2500);
+  CHECK(end.code == 1);
+  CHECK(end.output == "0 \n");
+  CHECK(end.error == "facet: deadline: it passed before the answer's end\n");
+  for (const char* seconds : {"0", "-1", "86400.1", "soon", "nan", "inf"}) {
+    CAPTURE(seconds);
+    CHECK(run("/nonexistent/facet.sock", {"complete", "x", "--deadline", seconds}).code == 2);
+    CHECK(run("/nonexistent/facet.sock", {"chat", "--deadline", seconds}).code == 2);
+  }
+}

@@ -213,6 +213,10 @@ TEST_CASE("hostile bytes: lists over a bound are refused by name") {
   CHECK(refusal_by_daemon(built<wire::ClientMessage>([](auto root) {
           root.initGenerate().initSampling().setLogprobs(kMaxLogprobs + 1);
         })) == FACET_TOO_LARGE);
+  for (const uint32_t deadline : {uint32_t{kMaxDeadlineMs} + 1, ~uint32_t{0}}) {
+    CHECK(refusal_by_daemon(built<wire::ClientMessage>(
+              [&](auto root) { root.initGenerate().setDeadline(deadline); })) == FACET_TOO_LARGE);
+  }
   CHECK(refusal_by_daemon(built<wire::ClientMessage>([](auto root) {
           root.initGenerate().initPrompt().initChat().initMessages(kMaxChatMessages + 1);
         })) == FACET_TOO_LARGE);
@@ -246,7 +250,7 @@ TEST_CASE("hostile bytes: members that we do not know are unsupported, texts tha
           root.initGenerate().setPriority(static_cast<wire::Priority>(9));
         })) == FACET_UNSUPPORTED);
   CHECK(refusal_by_client(built<wire::ServerMessage>([](auto root) {
-          root.initFinish().setReason(static_cast<wire::FinishReason>(4));
+          root.initFinish().setReason(static_cast<wire::FinishReason>(5));
         })) == FACET_UNSUPPORTED);
   CHECK(refusal_by_daemon(built<wire::ClientMessage>([](auto root) {
           auto message = root.initGenerate().initPrompt().initChat().initMessages(1)[0];

@@ -1,4 +1,4 @@
-// Frames that a release before chats wrote: they decode, and what they do not hold is as if it was not said.
+// Frames that earlier releases wrote: they decode, and what they do not hold is as if it was not said.
 #include <doctest/doctest.h>
 
 #include <string_view>
@@ -33,6 +33,7 @@ TEST_CASE("earlier release: its request is read by this daemon") {
   CHECK(request.max_tokens == 5);
   CHECK(request.stop == std::vector<std::string>{"x"});
   CHECK(request.credit == 64);
+  CHECK(request.deadline_ms == 0);
 }
 
 TEST_CASE("earlier release: what its daemon says is read by this client") {
@@ -71,4 +72,19 @@ TEST_CASE("earlier release: what its daemon says is read by this client") {
   CHECK(finish.text == "rest");
   CHECK(finish.usage.generated_tokens == 20);
   CHECK(finish.parts.empty());
+}
+
+TEST_CASE("a release before deadlines: its request is read by this daemon") {
+  auto message = decode_client(bytes_of(
+      "000000002000000000000000010001000200000000000000000000000300040007000000000000000200000005000000"
+      "03000000400000000d000000120000000c0000000100020000000000000000003c000000060001006d00000000000000"
+      "010000000000000005000000370000000000000000000000040000000100050002000000000000001100000017000000"
+      "000000000000000000000000000000000000000000000000000000000000000004000000010001000000000000000000"
+      "010000001a00000048690000000000000000000000000000000000000000000000000000000000000000000000000000"
+      "000000000000000000000000000000000000000000000000"));
+  REQUIRE(message.ok());
+  const auto& request = std::get<Generate>(*message);
+  CHECK(std::get<Chat>(request.prompt).messages.at(0).content.at(0).text == "Hi");
+  CHECK(request.priority == Priority::kBackground);
+  CHECK(request.deadline_ms == 0);
 }

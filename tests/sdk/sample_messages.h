@@ -30,6 +30,7 @@ inline Generate sample_generate() {
                        .report_logprobs = true};
   generate.priority = Priority::kBackground;
   generate.credit = 64;
+  generate.deadline_ms = 2500;
   return generate;
 }
 

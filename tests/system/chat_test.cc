@@ -79,7 +79,7 @@ TEST_CASE("system: the hello says that the daemon chats, and how much it takes")
   test::Client client;
   REQUIRE(client.connect(daemon.socket()));
   const auto hello = client.greet("test");
-  CHECK(hello.features == std::vector<std::string>{protocol::kFeatureChat});
+  CHECK(hello.features == std::vector<std::string>{protocol::kFeatureChat, protocol::kFeatureDeadline});
   CHECK(hello.limits.chat_messages == protocol::kMaxChatMessages);
   CHECK(hello.limits.content_parts == protocol::kMaxContentParts);
   CHECK(hello.limits.tool_calls == protocol::kMaxToolCalls);

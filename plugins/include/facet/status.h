@@ -26,6 +26,7 @@ typedef enum facet_status {
   FACET_TIMEOUT = 13,          /* the given time passed first */
   FACET_IO = 14,       /* the operating system refused a read, write or map; the message has errno's text */
   FACET_INTERNAL = 15, /* a bug in Facet or in a plugin */
+  FACET_DEADLINE = 16, /* it cannot be done by the time that the caller gave; nothing was begun */
 } facet_status;
 
 /* The status's name as it stands in JSON, logs and manuals: "ok", "invalid_argument", "engine_lost", ...
@@ -64,6 +65,8 @@ static inline const char* facet_status_name(facet_status status) {
       return "io";
     case FACET_INTERNAL:
       return "internal";
+    case FACET_DEADLINE:
+      return "deadline";
   }
   return "unknown";
 }

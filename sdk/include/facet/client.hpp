@@ -80,6 +80,7 @@ enum class FinishReason {
   length,      // max_tokens, or the context is full
   cancelled,   // by the caller
   tool_calls,  // of a chat: the model ended its turn and waits for what its tool calls give
+  deadline,    // it passed; what came before it stands
 };
 
 // Who speaks in a message of a chat. developer: a system message under the name that some APIs give it.
@@ -169,6 +170,9 @@ struct GenerateRequest {
   bool ignore_end = false;  // go on after end tokens
   Sampling sampling = {};
   Priority priority = Priority::standard;
+  // From now on, at most a day; 0: none. A request whose first token is expected later fails at once with
+  // FACET_DEADLINE; one that comes to its deadline ends there, with FinishReason::deadline.
+  std::chrono::milliseconds deadline{0};
   bool report_logprobs = false;  // fill Token::logprob
   uint32_t logprobs = 0;         // alternatives per token, with report_logprobs
 };
@@ -318,8 +322,8 @@ class FACET_CLIENT_API Client {
   ~Client();
 
   // Gives the whole answer, also when it was cancelled: by the callback, or by `stop` from any thread.
-  // If the callback throws, the request is cancelled and the exception passes on. unsupported: a chat, and
-  // the daemon is too old for it.
+  // If the callback throws, the request is cancelled and the exception passes on. unsupported: a chat or a
+  // deadline, and the daemon is too old for it. exhausted: too much is asked of the daemon now.
   Result<Completion> generate(const GenerateRequest& request, const OnToken& on_token = {},
                               std::stop_token stop = {});
   Result<std::vector<Model>> models();
@@ -327,7 +331,7 @@ class FACET_CLIENT_API Client {
 
   // The daemon's name and version, "facetd 0.1.0".
   const std::string& server() const;
-  // What the daemon can do beyond the minimum of its protocol version: "chat", ...
+  // What the daemon can do beyond the minimum of its protocol version: "chat", "deadline", ...
   const std::vector<std::string>& features() const;
 
  private:
