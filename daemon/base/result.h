@@ -9,6 +9,7 @@
 #include <facet/status.h>
 
 #include <cassert>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <variant>
@@ -19,6 +20,7 @@ namespace facet {
 struct [[nodiscard]] Error {
   facet_status code = FACET_INTERNAL;
   std::string message;
+  uint32_t retry_after_ms = 0;  // of exhausted: a try after that may succeed; 0: not known
 };
 
 template <typename T>

@@ -130,7 +130,9 @@ void Session::take(protocol::Generate& message, size_t message_bytes) {
   const protocol::RequestId id = message.id;
   if (!is_usable(id)) return;
   auto begun = handler_.generate(*this, std::move(message), message_bytes);
-  if (!begun) send(protocol::Failed{id, begun.error().code, begun.error().message});
+  if (begun) return;
+  const Error& why = begun.error();
+  send(protocol::Failed{id, why.code, why.message, why.retry_after_ms});
 }
 
 // One that is not open may have ended while the message was on its way.

@@ -128,7 +128,9 @@ void Engine::Impl::handle(std::deque<link::ToEngine> messages) {
 void Engine::Impl::start(const link::Start& start) {
   auto served = model(start);
   Result<void> added = served.ok() ? (*served)->add(start) : Result<void>(served.error());
-  if (!added.ok()) sink_(protocol::Failed{start.request.id, added.error().code, added.error().message});
+  if (added.ok()) return;
+  const Error& why = added.error();
+  sink_(protocol::Failed{start.request.id, why.code, why.message, why.retry_after_ms});
 }
 
 Result<ServedModel*> Engine::Impl::model(const link::Start& start) {

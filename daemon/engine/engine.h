@@ -22,7 +22,7 @@ struct EngineOptions {
   uint64_t cache_bytes = 1ull << 30;  // at most this much for all pages of a model
   uint32_t context = 8192;            // tokens per sequence, at most the model's own
   uint32_t max_sequences = 64;        // that run at once
-  uint32_t max_waiting = 1024;        // requests that may wait; beyond them `exhausted`
+  uint32_t max_waiting = 1024;        // requests that may wait (Scheduler::has_room)
   uint32_t chunk = 256;               // rows of a step: how much of a prompt is read at once
   uint32_t slice_micros = 4000;       // of computing, between looks at what was asked meanwhile
 };

@@ -7,6 +7,7 @@ namespace facet::engine {
 
 void Scheduler::add(Id id, size_t which, const Owner& owner) {
   requests_.emplace(id, Request{which, owner, arrivals_++});
+  ++waiting_[owner.user];
   classes_[which].waiting.push(id, owner);
 }
 
@@ -18,6 +19,7 @@ void Scheduler::remove(Id id) {
     leave_running(id, request);
   } else {
     classes_[request.which].waiting.remove(id);
+    no_longer_waits(request);
   }
   requests_.erase(found);
 }
@@ -27,6 +29,7 @@ void Scheduler::start(Id id) {
   Class& its = classes_[request.which];
   its.waiting.remove(id);
   its.waiting.started(request.owner);
+  no_longer_waits(request);
   request.running = true;
   request.paused = false;
   // In order of arrival also if it was evicted before.
@@ -40,6 +43,7 @@ void Scheduler::evict(Id id, size_t whose) {
   Request& request = requests_.at(id);
   const bool paused = request.paused;
   leave_running(id, request);
+  ++waiting_[request.owner.user];
   if (paused) return;
   request.gave_way += whose == request.which;
   classes_[request.which].waiting.push_front(id, request.owner);
@@ -56,6 +60,20 @@ void Scheduler::leave_running(Id id, Request& request) {
   std::erase(its.running, id);
   request.running = false;
   --running_;
+}
+
+void Scheduler::no_longer_waits(const Request& request) {
+  auto found = waiting_.find(request.owner.user);
+  if (--found->second == 0) waiting_.erase(found);
+}
+
+size_t Scheduler::waiting(uint64_t user) const {
+  auto found = waiting_.find(user);
+  return found == waiting_.end() ? 0 : found->second;
+}
+
+bool Scheduler::has_room(uint64_t user, size_t most) const {
+  return waiting() < most && waiting(user) < most - waiting();
 }
 
 std::optional<Scheduler::Id> Scheduler::victim(Id waiting, const std::vector<Id>& spared) const {

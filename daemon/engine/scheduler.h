@@ -70,8 +70,13 @@ class Scheduler {
     classes_[which].waiting.charge(owner, micros);
   }
 
+  // Whether one more request of a user may wait where at most `most` may: a user has at most as many as that
+  // leaves places for others. So one who floods has half of them, and no other is refused for it.
+  bool has_room(uint64_t user, size_t most) const;
+
   // All that do not run.
   size_t waiting() const { return requests_.size() - running_; }
+  size_t waiting(uint64_t user) const;
   size_t running() const { return running_; }
   // Waiting requests of its class that start before it, an estimate.
   size_t position(Id id) const;
@@ -99,9 +104,11 @@ class Scheduler {
     uint32_t ready = 0, generating = 0;
   };
   void leave_running(Id id, Request& request);
+  void no_longer_waits(const Request& request);
 
   std::array<Class, kClasses> classes_;
   std::unordered_map<Id, Request> requests_;
+  std::unordered_map<uint64_t, size_t> waiting_;  // by user; no user has 0
   uint64_t arrivals_ = 0;
   size_t running_ = 0;
 };

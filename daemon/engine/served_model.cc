@@ -14,6 +14,8 @@ constexpr std::array<Micros, Scheduler::kClasses> kStepMicros{100'000, 200'000, 
 // Rows of prompts that a step has in any case: fewer read the weights for too little work. Less beside those
 // who generate and wait for it.
 constexpr uint32_t kLeastRows = 64, kLeastRowsBeside = 16;
+// When one who found the queue full may try again, milliseconds.
+constexpr double kLeastRetryMs = 100, kMostRetryMs = 60'000;
 
 }  // namespace
 
@@ -49,10 +51,7 @@ ServedModel::ServedModel(Runner runner, std::unique_ptr<PagePools> pools, const 
       logits_(runner_.model().config().vocabulary) {}
 
 Result<void> ServedModel::add(const link::Start& start) {
-  if (scheduler_.waiting() >= options_.max_waiting) {
-    return Error{FACET_EXHAUSTED,
-                 std::to_string(scheduler_.waiting()) + " requests wait for this model already"};
-  }
+  if (!scheduler_.has_room(start.user, options_.max_waiting)) return queue_is_full(start);
   const uint64_t id = start.request.id;
   if (requests_.count(id) != 0) return Error{FACET_INVALID_ARGUMENT, "id: it is in use"};
   FACET_TRY(Sequence sequence, Sequence::make(start.request, model(), chat_format_, context_, now_micros()));
@@ -66,6 +65,17 @@ Result<void> ServedModel::add(const link::Start& start) {
   Result<void> checked = check_deadline(request);
   if (!checked.ok()) forget(request);
   return checked;
+}
+
+Error ServedModel::queue_is_full(const link::Start& start) const {
+  // When the next of its class is to be expected to start.
+  const auto next = scheduler_.next_waiting(static_cast<size_t>(start.request.priority));
+  const double micros = next ? scheduler_.expected(*next, places(), 0) : 0;
+  const double ms = std::clamp(micros / 1000, kLeastRetryMs, kMostRetryMs);
+  return Error{FACET_EXHAUSTED,
+               std::to_string(scheduler_.waiting()) + " requests wait for this model already, " +
+                   std::to_string(scheduler_.waiting(start.user)) + " of them of this user",
+               static_cast<uint32_t>(ms)};
 }
 
 Result<void> ServedModel::check_deadline(const Request& request) {

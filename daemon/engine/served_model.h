@@ -82,6 +82,7 @@ class ServedModel {
               Engine::Sink sink);
 
   bool start(Request& request);
+  Error queue_is_full(const link::Start& start) const;
   // FACET_DEADLINE, if by what is known the first token of one that waits comes too late.
   Result<void> check_deadline(const Request& request);
   // How many run at once before others have to wait.

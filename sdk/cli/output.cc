@@ -1,6 +1,7 @@
 #include "sdk/cli/output.h"
 
 #include <cstdio>
+#include <string>
 
 namespace facet::cli {
 
@@ -18,7 +19,15 @@ int fail_deadline() {
 }
 
 int fail(const client::Error& error) {
-  std::fprintf(stderr, "facet: %s: %s\n", facet_status_name(error.code), error.message.c_str());
+  std::string later;
+  if (error.retry_after.count() > 0) {
+    // In tenths of a second, upwards.
+    const auto tenths = std::to_string((error.retry_after.count() + 99) / 100);
+    const std::string whole = tenths.size() > 1 ? tenths.substr(0, tenths.size() - 1) : "0";
+    later = "; try again in " + whole + "." + tenths.back() + " s";
+  }
+  std::fprintf(stderr, "facet: %s: %s%s\n", facet_status_name(error.code), error.message.c_str(),
+               later.c_str());
   switch (error.code) {
     case FACET_UNAVAILABLE:
     case FACET_DENIED:

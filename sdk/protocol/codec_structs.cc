@@ -1,5 +1,7 @@
 #include "sdk/protocol/codec_structs.h"
 
+#include <algorithm>
+
 #include "sdk/protocol/limits.h"
 #include "sdk/protocol/utf8.h"
 
@@ -423,6 +425,7 @@ Result<void> write(const Status& from, wire::Status::Builder to) {
 
 Result<void> read(wire::Failed::Reader from, Failed& to) {
   to.id = from.getId();
+  to.retry_after_ms = std::min<uint32_t>(from.getRetryAfter(), kMaxRetryAfterMs);
   FACET_CHECK(read_text(from.getMessage(), kMaxProseBytes, "a failure's message", to.message));
   uint16_t code = from.getCode();
   if (code == FACET_OK) return Error{FACET_MALFORMED, "a failure with the code of success"};
@@ -439,6 +442,7 @@ Result<void> read(wire::Failed::Reader from, Failed& to) {
 Result<void> write(const Failed& from, wire::Failed::Builder to) {
   to.setId(from.id);
   to.setCode(static_cast<uint16_t>(from.code));
+  to.setRetryAfter(std::min<uint32_t>(from.retry_after_ms, kMaxRetryAfterMs));
   to.setMessage(text_reader(to_utf8(from.message, kMaxProseBytes)));
   return {};
 }

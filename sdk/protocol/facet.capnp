@@ -291,4 +291,5 @@ struct Failed {
   id @0 :UInt64;               # 0: the connection
   code @1 :UInt16;             # facet/status.h
   message @2 :Text;
+  retryAfter @3 :UInt32;       # of exhausted: milliseconds after which a new try may succeed, at most an hour; 0: not known
 }

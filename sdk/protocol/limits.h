@@ -24,6 +24,8 @@ constexpr size_t kMaxStopStrings = 64;
 constexpr size_t kMaxStopBytes = 1024;
 constexpr size_t kMaxLogitBiases = 1024;
 constexpr size_t kMaxLogprobs = 64;
+// Times longer than an hour are said, and read, as an hour.
+constexpr unsigned kMaxRetryAfterMs = 60 * 60 * 1000;
 // Of a request: a day.
 constexpr unsigned kMaxDeadlineMs = 24 * 60 * 60 * 1000;
 

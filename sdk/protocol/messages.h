@@ -255,6 +255,7 @@ struct Failed {
   RequestId id = 0;
   facet_status code = FACET_INTERNAL;
   std::string message;
+  uint32_t retry_after_ms = 0;
 };
 
 using ServerMessage = std::variant<ServerHello, Models, Token, Finish, Status, Failed>;

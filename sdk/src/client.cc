@@ -23,7 +23,7 @@ facet::Result<Answer> ask(Connection& connection) {
   FACET_TRY(auto message, call.next());
   if (auto* answer = std::get_if<Answer>(&message)) return std::move(*answer);
   if (auto* failed = std::get_if<protocol::Failed>(&message)) {
-    return facet::Error{failed->code, std::move(failed->message)};
+    return facet::Error{failed->code, std::move(failed->message), failed->retry_after_ms};
   }
   return facet::Error{unexpected().code, unexpected().message};
 }
@@ -109,7 +109,7 @@ class Client::Impl::Generation {
         return finished(std::move(*finish));
       } else if (auto* failed = std::get_if<protocol::Failed>(&*message)) {
         open_ = false;
-        return facet::Error{failed->code, std::move(failed->message)};
+        return facet::Error{failed->code, std::move(failed->message), failed->retry_after_ms};
       } else {
         return facet::Error{unexpected().code, unexpected().message};
       }

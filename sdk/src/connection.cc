@@ -60,7 +60,7 @@ facet::Result<void> Connection::greet(const std::string& app, Deadline deadline)
     }
     FACET_TRY(auto message, protocol::decode_server(frame));
     if (auto* failed = std::get_if<protocol::Failed>(&message)) {
-      return facet::Error{failed->code, std::move(failed->message)};
+      return facet::Error{failed->code, std::move(failed->message), failed->retry_after_ms};
     }
     auto* answer = std::get_if<protocol::ServerHello>(&message);
     if (!answer) return facet::Error{FACET_MALFORMED, "the daemon's first message is no hello"};
@@ -160,7 +160,7 @@ facet::Result<void> Connection::receive() {
 
 void Connection::dispatch(protocol::ServerMessage message) {
   if (auto* failed = std::get_if<protocol::Failed>(&message); failed && failed->id == 0) {
-    return lose({failed->code, std::move(failed->message)});
+    return lose({failed->code, std::move(failed->message), failed->retry_after_ms});
   }
   auto found = calls_.find(request_of(message));
   if (found == calls_.end()) return;  // of a call that was given up

@@ -19,7 +19,7 @@ Usage from_protocol(const protocol::Usage& usage);
 Timings from_protocol(const protocol::Timings& timings);
 
 inline Error from_protocol(facet::Error&& error) {
-  return {error.code, std::move(error.message)};
+  return {error.code, std::move(error.message), std::chrono::milliseconds(error.retry_after_ms)};
 }
 
 }  // namespace facet::client

@@ -394,3 +394,24 @@ TEST_CASE("clients: a deadline that passes while no engine is ready is told") {
   serve_one(stage);
   CHECK(answer_of(client, 2).size() == 1);
 }
+
+TEST_CASE("clients: a full queue's refusal comes whole; many connections and names are one user") {
+  Stage stage;
+  stage.engine.accept_and_greet();
+  std::vector<Client> clients;
+  std::optional<uint64_t> user;
+  for (const char* name : {"one", "two", "three"}) {
+    clients.push_back(stage.daemon.client(name));
+    clients.back().send(request(7, 20, 1));
+    const auto start = stage.engine.receive_as<link::Start>();
+    CHECK(start.app == name);
+    CHECK(start.user == user.value_or(start.user));
+    user = start.user;
+    stage.engine.send(protocol::Failed{start.request.id, FACET_EXHAUSTED, "the queue is full", 1200});
+    const auto failed = clients.back().receive_as<protocol::Failed>();
+    CHECK(failed.id == 7);
+    CHECK(failed.code == FACET_EXHAUSTED);
+    CHECK(failed.message == "the queue is full");
+    CHECK(failed.retry_after_ms == 1200);
+  }
+}

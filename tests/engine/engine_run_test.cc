@@ -195,6 +195,7 @@ TEST_CASE("what is wrong with a request is said, and the engine goes on") {
   uint64_t waiting = bench.start(request);
   bench.start(request);
   CHECK(code(request) == FACET_EXHAUSTED);
+  CHECK(bench.answer(bench.start(request)).failed->retry_after_ms >= 100);
   bench.post(link::Cancel{running});
   bench.until([&] { return !bench.so_far(waiting).ids.empty(); });
 }

@@ -189,3 +189,41 @@ TEST_CASE(
   CHECK(bench.load().cached_tokens > 0);
   CHECK(cancelled > 0);
 }
+
+TEST_CASE("one user's flood of waiting requests does not make another user's be refused") {
+  engine::EngineOptions options;
+  options.max_sequences = 1;
+  options.max_waiting = 8;
+  Bench bench(options);
+  const std::string path = test::tiny_model_path("gemma3");
+  // It takes the place, and its reader takes all its time to read.
+  protocol::Generate request = sampled(30, 1, 8, Priority::kInteractive);
+  request.credit = 1;
+  const uint64_t first = bench.start(request, path, 1);
+  bench.until([&] { return !bench.so_far(first).ids.empty(); });
+  std::vector<uint64_t> flood;
+  for (uint32_t n = 0; n < 20; ++n) {
+    request = sampled(30, n, 8, static_cast<Priority>(n % 3));
+    request.credit = 1;
+    request.id = 1000 + n;
+    bench.post(link::Start{path, request, 1, "forged " + std::to_string(n)});
+    flood.push_back(request.id);
+  }
+  const uint64_t other = bench.start(sampled(30, 2, 8, Priority::kBackground), path, 2);
+  size_t refused = 0;
+  bench.until([&] {
+    refused = 0;
+    for (const uint64_t id : flood) refused += bench.so_far(id).failed.has_value();
+    return refused >= 10;
+  });
+  for (const uint64_t id : flood) {
+    const Answer& answer = bench.so_far(id);
+    if (!answer.failed) continue;
+    CHECK(answer.failed->code == FACET_EXHAUSTED);
+    CHECK(answer.failed->retry_after_ms >= 100);
+    CHECK(answer.failed->retry_after_ms <= 60'000);
+  }
+  for (const uint64_t id : flood) bench.post(link::Cancel{id});
+  bench.post(link::Cancel{first});
+  CHECK(bench.answer(other).ids.size() == 8);
+}

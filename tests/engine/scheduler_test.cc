@@ -223,3 +223,38 @@ TEST_CASE("what is to be expected: the more urgent, who must end first, its own 
   CHECK(expected(2, 1) == 500);                                 // it runs
   CHECK(expected(77, 1) == 500);
 }
+
+TEST_CASE("a user may have as many requests wait as that leaves places for others") {
+  Scheduler scheduler;
+  const size_t most = 16;
+  uint64_t last = 0;
+  const auto flood = [&](uint64_t user) {
+    size_t admitted = 0;
+    // Under many names, in all classes: a user is a user.
+    for (; scheduler.has_room(user, most); ++admitted) {
+      ++last;
+      scheduler.add(last, last % Scheduler::kClasses, owner(user, "app " + std::to_string(last)));
+    }
+    return admitted;
+  };
+  CHECK(flood(1) == 8);
+  CHECK(flood(2) == 4);
+  CHECK(flood(3) == 2);
+  CHECK(flood(4) == 1);
+  CHECK(flood(5) == 1);
+  CHECK(flood(6) == 0);  // it is full
+  CHECK(scheduler.waiting() == most);
+  // What starts makes room, what is evicted takes it again, and what is removed leaves none behind.
+  scheduler.start(1);
+  CHECK(scheduler.waiting(1) == 7);
+  CHECK(scheduler.has_room(6, most));
+  CHECK_FALSE(scheduler.has_room(1, most));
+  scheduler.evict(1, kUrgent);
+  CHECK(scheduler.waiting(1) == 8);
+  CHECK_FALSE(scheduler.has_room(6, most));
+  CHECK_FALSE(scheduler.has_room(6, most - 1));  // fewer than wait already
+  scheduler.start(2);
+  for (uint64_t id = 1; id <= last; ++id) scheduler.remove(id);
+  CHECK(scheduler.waiting(1) == 0);
+  CHECK(flood(7) == 8);
+}

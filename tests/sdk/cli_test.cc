@@ -254,6 +254,23 @@ TEST_CASE("cli: exit codes say what went wrong") {
   CHECK(end.code == 1);
   CHECK(end.error == "facet: not_found: no model m\n");
 
+  struct Wait {
+    uint32_t ms;
+    const char* text;
+  };
+  for (const auto& [ms, text] :
+       {Wait{1, "0.1 s"}, Wait{999, "1.0 s"}, Wait{1200, "1.2 s"}, Wait{59'910, "60.0 s"}}) {
+    FakeDaemon full([ms = ms](Peer& peer) {
+      peer.greet();
+      if (auto request = peer.next_of<protocol::Generate>()) {
+        peer.send(protocol::Failed{request->id, FACET_EXHAUSTED, "the queue is full", ms});
+      }
+    });
+    end = run(full.path(), {"complete", "x"});
+    CHECK(end.code == 1);
+    CHECK(end.error == std::string("facet: exhausted: the queue is full; try again in ") + text + "\n");
+  }
+
   FakeDaemon leaves([](Peer& peer) {
     peer.greet();
     if (auto request = peer.next_of<protocol::Generate>()) peer.send_tokens(request->id, 0, 1);

@@ -620,3 +620,17 @@ TEST_CASE("client: a daemon that keeps no deadlines is not asked to") {
   CHECK(client.generate({.prompt = "x", .deadline = 1s}).error().code == FACET_UNSUPPORTED);
   CHECK(client.generate({.prompt = "x", .max_tokens = 1}).ok());
 }
+
+TEST_CASE("client: a refusal says when a new try may succeed, if the daemon does") {
+  FakeDaemon daemon([](Peer& peer) {
+    peer.greet();
+    for (uint32_t after : {1200u, 0u}) {
+      if (auto request = peer.next_of<protocol::Generate>()) {
+        peer.send(protocol::Failed{request->id, FACET_EXHAUSTED, "the queue is full", after});
+      }
+    }
+  });
+  Client client = connected(daemon);
+  CHECK(client.generate({.prompt = "x"}).error().retry_after == 1200ms);
+  CHECK(client.generate({.prompt = "x"}).error().retry_after == 0ms);
+}

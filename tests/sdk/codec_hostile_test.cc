@@ -273,9 +273,11 @@ TEST_CASE("hostile bytes: a failure with a later version's code keeps its messag
     failed.setId(5);
     failed.setCode(99);
     failed.setMessage("why");
+    failed.setRetryAfter(~uint32_t{0});
   });
   auto message = decode_server(bytes);
   REQUIRE(message.ok());
   CHECK(std::get<Failed>(*message).code == FACET_INTERNAL);
   CHECK(std::get<Failed>(*message).message == "why (status 99)");
+  CHECK(std::get<Failed>(*message).retry_after_ms == kMaxRetryAfterMs);
 }

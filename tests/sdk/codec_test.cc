@@ -137,8 +137,10 @@ TEST_CASE("codec: answers come through whole") {
   CHECK(finish.timings.prompt == 2);
   CHECK(finish.parts == std::vector<Part>{MalformedCall{"call:"}});
 
-  const Failed failed = through_server(Failed{7, FACET_ENGINE_LOST, "why"});
-  CHECK(failed.code == FACET_ENGINE_LOST);
+  const Failed failed = through_server(Failed{7, FACET_DEADLINE, "why", 1200});
+  CHECK(failed.code == FACET_DEADLINE);
+  CHECK(failed.retry_after_ms == 1200);
+  CHECK(through_server(Failed{7, FACET_EXHAUSTED, "", ~0u}).retry_after_ms == kMaxRetryAfterMs);
   CHECK(failed.message == "why");
 }
 

@@ -88,3 +88,14 @@ TEST_CASE("a release before deadlines: its request is read by this daemon") {
   CHECK(request.priority == Priority::kBackground);
   CHECK(request.deadline_ms == 0);
 }
+
+TEST_CASE("a release before retry times: its refusal is read by this client") {
+  auto message = decode_server(bytes_of(
+      "000000000700000000000000010001000500000000000000000000000200010007000000000000000500000000000000"
+      "010000002a00000066756c6c00000000"));
+  REQUIRE(message.ok());
+  const auto& failed = std::get<Failed>(*message);
+  CHECK(failed.code == FACET_EXHAUSTED);
+  CHECK(failed.message == "full");
+  CHECK(failed.retry_after_ms == 0);
+}

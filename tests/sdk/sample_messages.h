@@ -86,7 +86,7 @@ inline std::vector<ServerMessage> server_samples() {
   status.requests = {{"app", "m", Priority::kInteractive, true, 8, 9}};
   return {hello,          Models{8, {model, other}},
           sample_token(), Finish{7, FinishReason::kToolCalls, "rest", {10, 20}, {1, 2, 3}, {Thought{"x"}}},
-          status,         Failed{7, FACET_ENGINE_LOST, "the engine ended"}};
+          status,         Failed{7, FACET_EXHAUSTED, "the queue is full", 1200}};
 }
 
 }  // namespace facet::protocol

@@ -43,6 +43,8 @@ namespace facet::client {
 struct Error {
   facet_status code = FACET_INTERNAL;
   std::string message;
+  // Of exhausted: a try after that may succeed, by what the daemon knows; 0: not known.
+  std::chrono::milliseconds retry_after{0};
 };
 
 // A value, or why there is none.
