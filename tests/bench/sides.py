@@ -107,10 +107,10 @@ def run_peer(sides: Sides, model: Path, case: Case, deadline: Deadline) -> list[
     return parse_llama_bench(answer, case) if case.sequences == 1 else parse_batched_bench(answer, case)
 
 
-def peer_commit(sides: Sides, model: Path, deadline: Deadline) -> str:
+def peer_commit(sides: Sides, model: Path) -> str:
     """Of the peer's build, which llama-bench names with each result."""
     case = Case("commit", generate=1)
-    answer = run(peer_command(sides, model, case), deadline)
+    answer = run(peer_command(sides, model, case))
     parse_llama_bench(answer, case)
     return str(json.loads(answer)[0].get("build_commit", "unknown"))
 

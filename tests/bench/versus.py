@@ -13,8 +13,9 @@ in all (pairs.py). The cases:
 
 Shown for each are medians, the median of the pairs' ratios (Facet / peer) with the 95% interval of its bootstrap, and the percentage of
 the limit (cases.py) that both reach. --write puts the table with machine, commits and limits into a file, between its marks. --quick is basic and batch
-in 3 pairs of short runs, and ends within 3 minutes with the pairs that it has. FACET_ISA forces an instruction set of Facet; then name a peer
-that was built for the same.
+in 3 pairs of short runs, and ends within 3 minutes with the pairs that it has; --minutes ends any measurement like that. Nine pairs of all default
+cases take about an hour for a file of 3 GB on two cores, most of it for long. FACET_ISA forces an instruction set of Facet; then name a peer that was built
+for the same.
 
 Exit code 1 if a ratio of basic is below --floor, 2 if a row has no such pair.
 """
@@ -30,7 +31,7 @@ import sides
 from cases import Case, Row, limit
 from pairs import Deadline, Disturbance, Pair, collect, compare, disturbance, usage_now
 
-QUICK_SECONDS = 165  # until no run goes on; what follows takes a few seconds
+QUICK_MINUTES = 2.75  # until no run goes on; what follows takes a few seconds
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -44,6 +45,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cases", help="by default basic,batch,long; basic,batch with --quick")
     parser.add_argument("--pairs", type=int, help="by default 9; 3 with --quick")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--minutes", type=float, help="after which no run goes on")
     parser.add_argument("--write", type=Path, metavar="FILE", help="writes the tables there as Markdown")
     parser.add_argument("--foreign", type=float, default=0.05, help="share of the CPUs that others may take")
     parser.add_argument("--repetitions", type=int, help="inside each run; by default 2, 1 with --quick and of long")
@@ -55,6 +57,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--long", type=int, default=16384)
     parser.add_argument("--floor", help="least ratios of prompt and generation, as in 0.3,0.5")
     o = parser.parse_args(arguments)
+    if o.quick and o.minutes is None:
+        o.minutes = QUICK_MINUTES
+    if o.minutes is not None and o.minutes <= 0:
+        parser.error("--minutes must be above 0")
     o.model = o.model or [Path(models) / "gemma-3-270m-q4_k_m.gguf"]
     for name, quick, full in (("cases", "basic,batch", "basic,batch,long"), ("pairs", 3, 9), ("generate", 32, 128)):
         if getattr(o, name) is None:
@@ -117,7 +123,7 @@ def measure_all(o: argparse.Namespace, programs: sides.Sides, deadline: Deadline
     """The pairs of each (model, case)."""
     jobs = [(model, case) for model in o.model for case in o.cases]
     # Models one after the other: only one has to stay in the system's cache. Against a deadline all take turns, so that each gets some pairs.
-    groups = [jobs] if o.quick else [[job for job in jobs if job[0] == model] for model in dict.fromkeys(o.model)]
+    groups = [jobs] if o.minutes else [[job for job in jobs if job[0] == model] for model in dict.fromkeys(o.model)]
     kept = {}
     for group in groups:
         kept |= collect(group, o.pairs, o.foreign, deadline, lambda job, facet_first: run_pair(o, programs, job, facet_first, deadline))
@@ -135,12 +141,12 @@ def main() -> int:
     o = parse_arguments()
     isa = os.environ.get("FACET_ISA", "")
     programs = sides.Sides(o.facet, o.peer, o.backend, o.threads)
-    deadline = Deadline(QUICK_SECONDS if o.quick else None)
+    deadline = Deadline(o.minutes * 60 if o.minutes else None)
     seconds = 0.5 if o.quick else 2.0
     peak = sides.probe(programs, seconds)
     work = {model: sides.inspect(programs, model) for model in o.model}
     commits = {"Facet": report.facet_commit(Path(__file__).resolve().parents[2]),
-               "llama.cpp": sides.peer_commit(programs, o.model[0], deadline)}
+               "llama.cpp": sides.peer_commit(programs, o.model[0])}
     kept = measure_all(o, programs, deadline)
     peak = sides.better_peak(peak, sides.probe(programs, seconds))
 

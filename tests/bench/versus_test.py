@@ -277,6 +277,12 @@ class Whole(unittest.TestCase):
         self.assertEqual(done.returncode, 2)
         self.assertEqual(done.stderr, "one, generation 128, 8 sequences: no pair was undisturbed and in time\n")
 
+    def test_minutes_end_it_in_the_middle_of_a_run(self):
+        (self.folder / "llama-batched-bench").write_text("#!/bin/sh\nexec sleep 600\n")
+        done = self.versus("--model", "one.gguf", "--cases", "batch,basic", "--minutes", "0.05", "--pairs", "1")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("one, generation 128, 8 sequences: no pair", done.stderr)
+
     def test_a_program_that_fails_or_is_not_there_is_named(self):
         (self.folder / "llama-bench").write_text("#!/bin/sh\necho no such model >&2\nexit 3\n")
         done = self.versus("--model", "one.gguf")
@@ -288,7 +294,7 @@ class Whole(unittest.TestCase):
         self.assertIn("build the target machine_probe", self.versus("--model", "one.gguf").stderr)
 
     def test_flags_that_are_refused(self):
-        for flags in (("--cases", "all"), ("--pairs", "0"), ("--floor", "1"), ("--floor", "a,b"), ("--sequences", "1"), ("--prompt", "0")):
+        for flags in (("--cases", "all"), ("--pairs", "0"), ("--floor", "1"), ("--floor", "a,b"), ("--sequences", "1"), ("--prompt", "0"), ("--minutes", "0")):
             with self.subTest(flags=flags):
                 self.assertEqual(self.versus(*flags).returncode, 2)
 
