@@ -27,7 +27,8 @@ Broker::Broker(asio::io_context& loop, Config& config, BoundSocket socket)
       policy_(config.limits, config.grants),
       models_(config.models),
       engine_(loop, launch_of(config), *this),
-      router_(engine_, models_, policy_),
+      router_(loop, engine_, models_, policy_,
+              [this](Session& session, protocol::RequestId id) { answer_status(session, id); }),
       listener_(loop, std::move(socket), [this](UniqueFd client) { take_connection(std::move(client)); }),
       signals_(loop, SIGTERM, SIGINT),
       sweep_timer_(loop) {}
@@ -107,16 +108,17 @@ protocol::Models Broker::models() {
   return {0, models_.list()};
 }
 
-protocol::Status Broker::status(const Peer& asker) {
+void Broker::answer_status(Session& session, protocol::RequestId id) {
   protocol::Status status;
+  status.id = id;
   status.server = kServer;
   status.uptime = static_cast<uint64_t>(now_micros() - started_) / 1'000'000;
   status.engine = engine_.state_name();
   status.engine_starts = engine_.starts();
   status.connections = policy_.connections();
   status.backend = engine_.hello().backend;
-  router_.fill(status, asker);
-  return status;
+  router_.fill(status, session.peer());
+  session.send(status);
 }
 
 // ---- stopping

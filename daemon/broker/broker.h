@@ -36,7 +36,8 @@ class Broker : Session::Handler, EngineLink::Owner {
   void cancel(EngineId request) override { router_.cancel(request); }
   void credit(EngineId request, uint32_t tokens) override { router_.credit(request, tokens); }
   protocol::Models models() override;
-  protocol::Status status(const Peer& asker) override;
+  void status(Session& session, protocol::RequestId id) override { router_.status(session, id); }
+  void answer_status(Session& session, protocol::RequestId id);
   void session_written(Session& session) override { router_.session_written(session); }
   void session_ended(Session& session) override;
 

@@ -2,13 +2,17 @@
 #pragma once
 
 #include <sys/types.h>
+#include <unistd.h>
 
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "daemon/broker/flow.h"
+#include "daemon/broker/peer.h"
 #include "daemon/link/messages.h"
+#include "sdk/protocol/limits.h"
 
 namespace facet::broker {
 
@@ -40,6 +44,17 @@ class Requests {
     return found == open_.end() ? nullptr : &found->second;
   }
   void remove(EngineId id) { open_.erase(id); }
+  // Those that a peer may see, the oldest first, as many as a status has: all, for root and the daemon's own
+  // user.
+  std::vector<EngineId> seen_by(const Peer& peer) const {
+    const bool sees_all = peer.uid == 0 || peer.uid == ::geteuid();
+    std::vector<EngineId> ids;
+    for (const auto& [id, request] : open_) {
+      if (ids.size() == protocol::kMaxRequestStatuses) break;
+      if (sees_all || request.user == peer.uid) ids.push_back(id);
+    }
+    return ids;
+  }
 
   const std::map<EngineId, Request>& all() const { return open_; }
   std::map<EngineId, Request>& all() { return open_; }

@@ -1,9 +1,6 @@
 #include "daemon/broker/router.h"
 
-#include <unistd.h>
-
 #include "daemon/base/log.h"
-#include "sdk/protocol/limits.h"
 
 namespace facet::broker {
 
@@ -67,6 +64,7 @@ void Router::expire(Micros now) {
 }
 
 void Router::session_ended(Session& session) {
+  positions_.session_ended(session);
   const auto open = std::exchange(session.requests(), {});
   for (const auto& [client_id, id] : open) {
     Request& request = *requests_.find(id);
@@ -132,6 +130,7 @@ void Router::said(link::Started&& message) {
   Request* request = passed_on(message.id);
   if (!request) return;
   request->status.running = true;
+  request->status.position = request->status.wait_ms = 0;
   request->status.prompt_tokens = message.prompt_tokens;
 }
 
@@ -172,6 +171,7 @@ void Router::engine_lost(const std::string& why, bool was_ready) {
   const facet_status code = was_ready ? FACET_ENGINE_LOST : FACET_UNAVAILABLE;
   const std::string message = (was_ready ? "the engine was lost: " : "the engine does not start: ") + why;
   for (const EngineId id : lost) fail(id, code, message);
+  positions_.engine_lost();
 }
 
 // ---- ending
@@ -207,7 +207,6 @@ void Router::forget(EngineId id) {
 // ---- for the daemon
 
 void Router::fill(protocol::Status& status, const Peer& asker) const {
-  const bool sees_all = asker.uid == 0 || asker.uid == ::geteuid();
   status.running = load_.running;
   status.waiting = load_.waiting;
   status.cache_pages = load_.cache_pages;
@@ -217,8 +216,9 @@ void Router::fill(protocol::Status& status, const Peer& asker) const {
   status.cached_tokens = load_.cached_tokens;
   for (const auto& [id, request] : requests_.all()) {
     if (request.held) ++status.waiting;
-    if (status.requests.size() >= protocol::kMaxRequestStatuses) continue;
-    if (sees_all || request.user == asker.uid) status.requests.push_back(request.status);
+  }
+  for (const EngineId id : requests_.seen_by(asker)) {
+    status.requests.push_back(requests_.all().at(id).status);
   }
 }
 

@@ -10,6 +10,7 @@
 #include "daemon/broker/engine_link.h"
 #include "daemon/broker/models.h"
 #include "daemon/broker/policy.h"
+#include "daemon/broker/positions.h"
 #include "daemon/broker/requests.h"
 #include "daemon/broker/session.h"
 #include "daemon/broker/user_keys.h"
@@ -18,8 +19,13 @@ namespace facet::broker {
 
 class Router {
  public:
-  Router(EngineLink& engine, Models& models, Policy& policy)
-      : engine_(engine), models_(models), policy_(policy) {}
+  // `answer_status`: see status().
+  Router(asio::io_context& loop, EngineLink& engine, Models& models, Policy& policy,
+         Positions::Answer answer_status)
+      : engine_(engine),
+        models_(models),
+        policy_(policy),
+        positions_(loop, engine, requests_, std::move(answer_status)) {}
 
   // ---- from sessions
 
@@ -28,6 +34,8 @@ class Router {
   void cancel(EngineId id);
   void credit(EngineId id, uint32_t tokens);
   void session_written(Session& session);
+  // Has the session's status answered, once it is known where its requests stand.
+  void status(Session& session, protocol::RequestId id) { positions_.ask(session, id); }
   // Ends what no engine could take before its deadline; the engine keeps those of its own.
   void expire(Micros now);
   // Cancels what the session has open.
@@ -61,12 +69,14 @@ class Router {
   void said(protocol::Finish&& message);
   void said(protocol::Failed&& message);
   void said(link::Load&& message) { load_ = message; }
+  void said(link::Positions&& message) { positions_.said(message); }
 
   EngineLink& engine_;
   Models& models_;
   Policy& policy_;
   const UserKeys user_keys_;
   Requests requests_;
+  Positions positions_;
   link::Load load_;
 };
 

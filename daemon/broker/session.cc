@@ -121,9 +121,7 @@ void Session::take(protocol::ListModels message) {
 
 void Session::take(protocol::GetStatus message) {
   if (!is_usable(message.id)) return;
-  auto status = handler_.status(peer_);
-  status.id = message.id;
-  send(status);
+  handler_.status(*this, message.id);
 }
 
 void Session::take(protocol::Generate& message, size_t message_bytes) {

@@ -30,7 +30,8 @@ class Session final : Channel::Owner {
     virtual void cancel(EngineId request) = 0;
     virtual void credit(EngineId request, uint32_t tokens) = 0;
     virtual protocol::Models models() = 0;
-    virtual protocol::Status status(const Peer& asker) = 0;
+    // Sends the status, now or later.
+    virtual void status(Session& session, protocol::RequestId id) = 0;
     // The client took all that it was sent.
     virtual void session_written(Session& session) = 0;
     // The last call: the session may be destroyed in it.

@@ -21,6 +21,7 @@ namespace facet::engine {
 namespace {
 
 constexpr Micros kLoadReportMicros = 100'000;
+constexpr Micros kPositionsMicros = 50'000;
 // While some wait for places that others hold without using them (ServedModel::kStalledMicros).
 constexpr Micros kLookAgainMicros = 250'000;
 // The longest that an engine sleeps which has a deadline to keep.
@@ -56,6 +57,8 @@ class Engine::Impl {
   void tell_model(const std::string& name, const std::string& path, protocol::ModelState state,
                   const std::string& error);
   void report_load(bool idle);
+  // Answers what the broker asked; while it works, so seldom that it costs next to nothing.
+  void tell_positions(bool idle);
 
   EngineOptions options_;
   Sink sink_;
@@ -69,6 +72,8 @@ class Engine::Impl {
   std::string last_model_;  // whose slice was the last
   link::Load reported_;
   Micros reported_at_ = 0;
+  std::optional<link::GetPositions> asked_;
+  Micros told_at_ = 0;
 };
 
 void Engine::Impl::run() {
@@ -78,6 +83,7 @@ void Engine::Impl::run() {
     for (auto& [path, model] : models_) model->expire(now_micros());
     idle = !slice();
     report_load(idle);
+    tell_positions(idle);
   }
 }
 
@@ -121,6 +127,8 @@ void Engine::Impl::handle(std::deque<link::ToEngine> messages) {
       for (auto& [path, model] : models_) model->cancel(cancel->id);
     } else if (auto* credit = std::get_if<link::Credit>(&message)) {
       for (auto& [path, model] : models_) model->grant(credit->id, credit->tokens);
+    } else if (auto* ask = std::get_if<link::GetPositions>(&message)) {
+      asked_ = std::move(*ask);
     }
   }
 }
@@ -193,6 +201,21 @@ void Engine::Impl::report_load(bool idle) {
   reported_ = load;
   reported_at_ = now;
   sink_(load);
+}
+
+void Engine::Impl::tell_positions(bool idle) {
+  if (!asked_) return;
+  const Micros now = now_micros();
+  if (!idle && now - told_at_ < kPositionsMicros) return;
+  link::Positions told;
+  for (const uint64_t id : asked_->ids) {
+    for (auto& [path, model] : models_) {
+      if (const auto position = model->position(id)) told.requests.push_back(*position);
+    }
+  }
+  asked_.reset();
+  told_at_ = now;
+  sink_(std::move(told));
 }
 
 Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options, Sink sink) {

@@ -4,6 +4,7 @@
 
 #include "daemon/engine/cache_plan.h"
 #include "daemon/engine/chat_prompt.h"
+#include "sdk/protocol/limits.h"
 
 namespace facet::engine {
 namespace {
@@ -313,6 +314,15 @@ void ServedModel::forget(Request& request) {
   scheduler_.remove(id);
   if (request.deadline != 0) deadlines_.erase({request.deadline, id});
   requests_.erase(id);
+}
+
+std::optional<link::Position> ServedModel::position(uint64_t id) const {
+  auto found = requests_.find(id);
+  if (found == requests_.end()) return std::nullopt;
+  const Sequence& sequence = found->second.sequence;
+  if (sequence.started() || sequence.paused()) return std::nullopt;
+  const double wait = std::min<double>(scheduler_.expected(id, places(), 0) / 1000, protocol::kMaxWaitMs);
+  return link::Position{id, static_cast<uint32_t>(scheduler_.position(id) + 1), static_cast<uint32_t>(wait)};
 }
 
 link::Load ServedModel::load() const {

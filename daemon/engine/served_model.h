@@ -54,6 +54,9 @@ class ServedModel {
   // Runs one slice of a class that is ready. Returns how long the device took. Throws if the device fails.
   Micros slice(size_t which);
 
+  // Of a request that waits for a place; nothing for others.
+  std::optional<link::Position> position(uint64_t id) const;
+
   const model::Model& model() const { return runner_.model(); }
   uint32_t context() const { return context_; }
   link::Load load() const;

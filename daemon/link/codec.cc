@@ -1,5 +1,7 @@
 #include "daemon/link/codec.h"
 
+#include <algorithm>
+
 #include "daemon/link/link.capnp.h"
 #include "sdk/protocol/codec_frame.h"
 #include "sdk/protocol/codec_structs.h"
@@ -7,6 +9,7 @@
 namespace facet::link {
 namespace {
 
+using protocol::check_count;
 using protocol::checked_text;
 using protocol::kMaxNameBytes;
 using protocol::kMaxProseBytes;
@@ -46,6 +49,13 @@ Result<void> read(wire::Start::Reader from, Start& to) {
   return read(from.getRequest(), to.request);
 }
 
+Result<void> read(wire::GetPositions::Reader from, GetPositions& to) {
+  auto ids = from.getIds();
+  FACET_CHECK(check_count(ids.size(), kMaxPositions, "positions"));
+  for (const uint64_t id : ids) to.ids.push_back(id);
+  return {};
+}
+
 Result<void> write_member(const BrokerHello& from, wire::ToEngine::Builder to) {
   auto hello = to.initHello();
   hello.setVersion(from.version);
@@ -75,6 +85,13 @@ Result<void> write_member(const Credit& from, wire::ToEngine::Builder to) {
   return write(from, to.initCredit());
 }
 
+Result<void> write_member(const GetPositions& from, wire::ToEngine::Builder to) {
+  FACET_CHECK(check_count(from.ids.size(), kMaxPositions, "positions"));
+  auto ids = to.initGetPositions().initIds(static_cast<unsigned>(from.ids.size()));
+  for (unsigned i = 0; i < ids.size(); ++i) ids.set(i, from.ids[i]);
+  return {};
+}
+
 // ---- from the engine
 
 Result<void> read(wire::EngineHello::Reader from, EngineHello& to) {
@@ -97,6 +114,16 @@ Result<void> read(wire::Started::Reader from, Started& to) {
 Result<void> read(wire::Load::Reader from, Load& to) {
   to = {from.getRunning(), from.getWaiting(), from.getCachePages(),  from.getCachePagesFree(),
         from.getParked(),  from.getEvicted(), from.getCachedTokens()};
+  return {};
+}
+
+Result<void> read(wire::Positions::Reader from, Positions& to) {
+  auto requests = from.getRequests();
+  FACET_CHECK(check_count(requests.size(), kMaxPositions, "positions"));
+  for (auto one : requests) {
+    to.requests.push_back(
+        {one.getId(), one.getPosition(), std::min<uint32_t>(one.getWait(), protocol::kMaxWaitMs)});
+  }
   return {};
 }
 
@@ -141,6 +168,17 @@ Result<void> write_member(const Load& from, wire::FromEngine::Builder to) {
   return {};
 }
 
+Result<void> write_member(const Positions& from, wire::FromEngine::Builder to) {
+  FACET_CHECK(check_count(from.requests.size(), kMaxPositions, "positions"));
+  auto requests = to.initPositions().initRequests(static_cast<unsigned>(from.requests.size()));
+  for (unsigned i = 0; i < requests.size(); ++i) {
+    requests[i].setId(from.requests[i].id);
+    requests[i].setPosition(from.requests[i].position);
+    requests[i].setWait(from.requests[i].wait_ms);
+  }
+  return {};
+}
+
 // ---- both
 
 template <typename Message, typename Struct, typename Reader>
@@ -174,6 +212,8 @@ Result<ToEngine> read_member(wire::ToEngine::Reader from) {
       return read_as<ToEngine, Cancel>(from.getCancel());
     case wire::ToEngine::CREDIT:
       return read_as<ToEngine, Credit>(from.getCredit());
+    case wire::ToEngine::GET_POSITIONS:
+      return read_as<ToEngine, GetPositions>(from.getGetPositions());
   }
   return unknown_member("a broker's message", from.which());
 }
@@ -194,6 +234,8 @@ Result<FromEngine> read_member(wire::FromEngine::Reader from) {
       return read_as<FromEngine, protocol::Failed>(from.getFailed());
     case wire::FromEngine::LOAD:
       return read_as<FromEngine, Load>(from.getLoad());
+    case wire::FromEngine::POSITIONS:
+      return read_as<FromEngine, Positions>(from.getPositions());
   }
   return unknown_member("an engine's message", from.which());
 }

@@ -13,6 +13,7 @@ using protocol::Frame;
 
 constexpr size_t kMaxPathBytes = 4096;
 constexpr size_t kMaxSettings = 64;
+constexpr size_t kMaxPositions = protocol::kMaxRequestStatuses;
 // Of a frame: a client's largest request fits with its model's path and name.
 constexpr size_t kMaxMessageBytes = protocol::kMaxMessageBytes + 2 * kMaxPathBytes;
 

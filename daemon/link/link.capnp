@@ -15,6 +15,7 @@ struct ToEngine {
     start @1 :Start;
     cancel @2 :Wire.Cancel;
     credit @3 :Wire.Credit;
+    getPositions @4 :GetPositions;
   }
 }
 
@@ -27,6 +28,7 @@ struct FromEngine {
     finish @4 :Wire.Finish;
     failed @5 :Wire.Failed;
     load @6 :Load;
+    positions @7 :Positions;
   }
 }
 
@@ -49,6 +51,21 @@ struct Start {
   app @3 :Text;
   weight @4 :Float64 = 1;   # of the user's share
   deadline @5 :Int64;       # microseconds of the machine's monotonic clock; 0: none
+}
+
+# Answered by one `positions`, of those among them that wait. The broker has one question open at most.
+struct GetPositions {
+  ids @0 :List(UInt64);     # at most 256
+}
+
+struct Positions {
+  requests @0 :List(Position);
+}
+
+struct Position {
+  id @0 :UInt64;
+  position @1 :UInt32;      # in its class, 1: the next
+  wait @2 :UInt32;          # milliseconds until its first step, an estimate
 }
 
 struct Started {

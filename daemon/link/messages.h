@@ -45,7 +45,13 @@ using protocol::Cancel;
 // at 0 (without bound): the engine sends no token beyond what was granted.
 using protocol::Credit;
 
-using ToEngine = std::variant<BrokerHello, Start, Cancel, Credit>;
+// Where requests stand that wait. The engine answers with Positions, at most every 50 ms while it works; the
+// broker asks nothing more before.
+struct GetPositions {
+  std::vector<uint64_t> ids;
+};
+
+using ToEngine = std::variant<BrokerHello, Start, Cancel, Credit, GetPositions>;
 
 // ---- from the engine
 
@@ -82,8 +88,21 @@ struct Load {
   bool operator==(const Load&) const = default;
 };
 
+struct Position {
+  uint64_t id = 0;
+  uint32_t position = 0;  // in its class, 1: the next
+  uint32_t wait_ms = 0;   // until its first step, an estimate
+
+  bool operator==(const Position&) const = default;
+};
+
+// Of the requests that were asked about those that wait.
+struct Positions {
+  std::vector<Position> requests;
+};
+
 // Token, Finish and Failed carry the broker's id.
 using FromEngine = std::variant<EngineHello, ModelChanged, Started, protocol::Token, protocol::Finish,
-                                protocol::Failed, Load>;
+                                protocol::Failed, Load, Positions>;
 
 }  // namespace facet::link

@@ -14,18 +14,18 @@ bool print(std::string_view text) {
   return std::fflush(stdout) == 0 && !std::ferror(stdout);
 }
 
+std::string in_seconds(std::chrono::milliseconds time) {
+  const auto tenths = (time.count() + 99) / 100;
+  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " s";
+}
+
 int fail_deadline() {
   return fail({FACET_DEADLINE, "it passed before the answer's end"});
 }
 
 int fail(const client::Error& error) {
-  std::string later;
-  if (error.retry_after.count() > 0) {
-    // In tenths of a second, upwards.
-    const auto tenths = std::to_string((error.retry_after.count() + 99) / 100);
-    const std::string whole = tenths.size() > 1 ? tenths.substr(0, tenths.size() - 1) : "0";
-    later = "; try again in " + whole + "." + tenths.back() + " s";
-  }
+  const std::string later =
+      error.retry_after.count() > 0 ? "; try again in " + in_seconds(error.retry_after) : "";
   std::fprintf(stderr, "facet: %s: %s%s\n", facet_status_name(error.code), error.message.c_str(),
                later.c_str());
   switch (error.code) {

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <facet/client.hpp>
+
+#include <chrono>
+#include <string>
 #include <string_view>
 
 namespace facet::cli {
@@ -13,6 +16,9 @@ extern const char kExitHelp[];
 
 // Writes to standard output at once. False when nobody reads it any more, which is no error.
 bool print(std::string_view text);
+
+// "1.2 s": tenths, upwards.
+std::string in_seconds(std::chrono::milliseconds time);
 
 // Says on standard error why a call failed; gives the exit code.
 int fail(const client::Error& error);

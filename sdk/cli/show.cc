@@ -29,7 +29,9 @@ Json json_of(const client::RequestStatus& request) {
           {"priority", client::name_of(request.priority)},
           {"running", request.running},
           {"prompt_tokens", request.prompt_tokens},
-          {"generated_tokens", request.generated_tokens}};
+          {"generated_tokens", request.generated_tokens},
+          {"position", request.position},
+          {"estimated_wait_ms", request.estimated_wait.count()}};
 }
 
 Json json_of(const client::Status& status) {
@@ -79,7 +81,10 @@ std::string text_of(const client::Status& status) {
   for (const auto& request : status.requests) {
     text += std::string("  ") + (request.running ? "running " : "waiting ") + padded(request.app, 20) + " " +
             padded(request.model, 24) + " " + client::name_of(request.priority) + ", " +
-            number(request.prompt_tokens) + " + " + number(request.generated_tokens) + " tokens\n";
+            number(request.prompt_tokens) + " + " + number(request.generated_tokens) + " tokens";
+    if (request.position > 0) text += ", number " + number(request.position) + " of its class";
+    if (request.estimated_wait.count() > 0) text += ", " + in_seconds(request.estimated_wait) + " to wait";
+    text += "\n";
   }
   return text;
 }

@@ -58,6 +58,8 @@ Result<void> read(wire::RequestStatus::Reader from, RequestStatus& to) {
   to.running = from.getRunning();
   to.prompt_tokens = from.getPromptTokens();
   to.generated_tokens = from.getGeneratedTokens();
+  to.position = from.getPosition();
+  to.wait_ms = std::min<uint32_t>(from.getWait(), kMaxWaitMs);
   return {};
 }
 
@@ -70,6 +72,8 @@ Result<void> write(const RequestStatus& from, wire::RequestStatus::Builder to) {
   to.setRunning(from.running);
   to.setPromptTokens(from.prompt_tokens);
   to.setGeneratedTokens(from.generated_tokens);
+  to.setPosition(from.position);
+  to.setWait(std::min<uint32_t>(from.wait_ms, kMaxWaitMs));
   return {};
 }
 

@@ -285,6 +285,9 @@ struct RequestStatus {
   running @3 :Bool;
   promptTokens @4 :UInt32;
   generatedTokens @5 :UInt32;
+  # Of one that waits, estimates of the moment:
+  position @6 :UInt32;         # in its class, 1: the next; 0: not known, or it does not wait
+  wait @7 :UInt32;             # milliseconds until its first step, at most a day; 0: none, or nothing is known
 }
 
 struct Failed {

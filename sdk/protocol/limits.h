@@ -26,6 +26,8 @@ constexpr size_t kMaxLogitBiases = 1024;
 constexpr size_t kMaxLogprobs = 64;
 // Times longer than an hour are said, and read, as an hour.
 constexpr unsigned kMaxRetryAfterMs = 60 * 60 * 1000;
+// The longest wait that is told; a longer one is read as that: a day.
+constexpr unsigned kMaxWaitMs = 24 * 60 * 60 * 1000;
 // Of a request: a day.
 constexpr unsigned kMaxDeadlineMs = 24 * 60 * 60 * 1000;
 

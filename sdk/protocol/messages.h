@@ -231,6 +231,8 @@ struct RequestStatus {
   bool running = false;
   uint32_t prompt_tokens = 0;
   uint32_t generated_tokens = 0;
+  uint32_t position = 0;
+  uint32_t wait_ms = 0;
 };
 
 struct Status {

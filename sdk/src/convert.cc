@@ -55,7 +55,9 @@ RequestStatus from_protocol(protocol::RequestStatus&& request) {
           .priority = static_cast<Priority>(request.priority),
           .running = request.running,
           .prompt_tokens = request.prompt_tokens,
-          .generated_tokens = request.generated_tokens};
+          .generated_tokens = request.generated_tokens,
+          .position = request.position,
+          .estimated_wait = std::chrono::milliseconds(request.wait_ms)};
 }
 
 }  // namespace

@@ -415,3 +415,50 @@ TEST_CASE("clients: a full queue's refusal comes whole; many connections and nam
     CHECK(failed.retry_after_ms == 1200);
   }
 }
+
+TEST_CASE("clients: a status says where the asker's requests stand, as the engine tells it") {
+  Stage stage;
+  stage.engine.accept_and_greet();
+  Client client = stage.daemon.client("one");
+  CHECK(client.status().requests.empty());  // nothing to ask the engine for
+  std::vector<uint64_t> ids;
+  for (uint64_t id : {1, 2}) {
+    client.send(request(id, 20, 1));
+    ids.push_back(stage.engine.receive_as<link::Start>().request.id);
+  }
+  stage.engine.send(link::Started{ids[0], 4});
+  Client other = stage.daemon.client("two");
+  client.send(protocol::GetStatus{50});
+  CHECK(stage.engine.receive_question() == ids);
+  // No status waits for long, whoever asks, and none of a session for another one.
+  other.send(protocol::GetStatus{60});
+  client.send(protocol::GetStatus{51});
+  const auto first = client.receive_as<protocol::Status>(), second = client.receive_as<protocol::Status>();
+  CHECK(first.id + second.id == 50 + 51);
+  for (const auto& status : {first, second, other.receive_as<protocol::Status>()}) {
+    REQUIRE(status.requests.size() == 2);
+    CHECK(status.requests[0].running);
+    CHECK_FALSE(status.requests[1].running);
+    for (const auto& one : status.requests) CHECK(one.position == 0);
+  }
+  // What the engine tells now or told last.
+  stage.engine.send(link::Positions{{{ids[1], 3, 1200}}});
+  client.send(protocol::GetStatus{53});
+  const auto told = client.receive_as<protocol::Status>();
+  CHECK(told.id == 53);
+  REQUIRE(told.requests.size() == 2);
+  CHECK(told.requests[0].position == 0);
+  CHECK(told.requests[1].position == 3);
+  CHECK(told.requests[1].wait_ms == 1200);
+  // Once it runs it has no position.
+  stage.engine.send(link::Started{ids[1], 4});
+  CHECK(comes_true([&] { return client.status().requests.at(1).running; }));
+  CHECK(client.status().requests.at(1).position == 0);
+
+  // One whose asker left is no trouble.
+  client.send(protocol::GetStatus{52});
+  other.send(protocol::GetStatus{61});
+  other.close();
+  CHECK(client.receive_as<protocol::Status>().id == 52);
+  for (const uint64_t id : ids) stage.engine.finish(id, 0);
+}

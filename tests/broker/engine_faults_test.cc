@@ -136,6 +136,25 @@ TEST_CASE("engine faults: words about a request that it does not have") {
   }
 }
 
+TEST_CASE("engine faults: positions that nobody asked for") {
+  check_lost("positions that nobody asked for", [](ScriptedEngine& engine, uint64_t id) {
+    engine.send(link::Positions{{{id, 1, 0}}});
+  });
+  Stage stage;
+  stage.engine.accept_and_greet();
+  Client client = stage.daemon.client();
+  client.send(request(5, 20, 9));
+  const uint64_t id = stage.engine.receive_as<link::Start>().request.id;
+  client.send(protocol::GetStatus{6});
+  CHECK(stage.engine.receive_question() == std::vector<uint64_t>{id});
+  stage.engine.send(link::Positions{{{id, 1, 0}, {4711, 1, 0}}});
+  CHECK(stage.daemon.logs("the position of request 4711"));
+  auto answer = client.receive();  // of the status and the request, in any order
+  if (std::holds_alternative<protocol::Status>(answer)) answer = client.receive();
+  REQUIRE(std::holds_alternative<protocol::Failed>(answer));
+  CHECK(std::get<protocol::Failed>(answer).code == FACET_ENGINE_LOST);
+}
+
 TEST_CASE("engine faults: numbers of tokens out of order") {
   SUBCASE("one is left out") {
     check_lost("token 3 came where 2 was due",

@@ -42,11 +42,22 @@ class ScriptedEngine {
     send(protocol::Finish{id, protocol::FinishReason::kLength, "", {1, tokens}, {}});
   }
 
-  // Nothing at the link's end.
+  // Nothing at the link's end. Questions for positions are answered on the way: nobody waits.
   std::optional<link::ToEngine> receive() {
-    const auto frame = frames_->receive();
-    if (frame.empty()) return {};
-    return link::decode_to_engine(frame).value();
+    auto message = receive_any();
+    while (message && std::holds_alternative<link::GetPositions>(*message)) {
+      send(link::Positions());
+      message = receive_any();
+    }
+    return message;
+  }
+  // The next question for positions, which must be the next message.
+  std::vector<uint64_t> receive_question() {
+    const auto message = receive_any();
+    REQUIRE_MESSAGE(message, "facetd has closed the link");
+    const auto* question = std::get_if<link::GetPositions>(&*message);
+    REQUIRE(question);
+    return question->ids;
   }
   template <typename Struct>
   Struct receive_as() {
@@ -58,6 +69,12 @@ class ScriptedEngine {
   void close() { frames_->close(); }
 
  private:
+  std::optional<link::ToEngine> receive_any() {
+    const auto frame = frames_->receive();
+    if (frame.empty()) return {};
+    return link::decode_to_engine(frame).value();
+  }
+
   UniqueFd listening_;
   std::optional<FrameSocket> frames_;
 };

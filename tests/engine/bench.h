@@ -66,6 +66,12 @@ class Bench {
   }
   Answer& so_far(uint64_t id) { return answers_[id]; }
   const link::Load& load() const { return load_; }
+  std::vector<link::Position> positions(std::vector<uint64_t> ids) {
+    post(link::GetPositions{std::move(ids)});
+    positions_.reset();
+    until([&] { return positions_.has_value(); });
+    return *positions_;
+  }
   const std::vector<protocol::ModelState>& states() const { return states_; }
 
  private:
@@ -86,6 +92,8 @@ class Bench {
       answers_[failed->id].failed = *failed;
     } else if (auto* load = std::get_if<link::Load>(&event)) {
       load_ = *load;
+    } else if (auto* positions = std::get_if<link::Positions>(&event)) {
+      positions_ = positions->requests;
     } else if (auto* changed = std::get_if<link::ModelChanged>(&event)) {
       states_.push_back(changed->model.state);
     }
@@ -97,6 +105,7 @@ class Bench {
   uint64_t last_id_ = 0;
   std::map<uint64_t, Answer> answers_;
   link::Load load_;
+  std::optional<std::vector<link::Position>> positions_;
   std::vector<protocol::ModelState> states_;
 };
 

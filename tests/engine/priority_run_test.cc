@@ -227,3 +227,29 @@ TEST_CASE("one user's flood of waiting requests does not make another user's be 
   bench.post(link::Cancel{first});
   CHECK(bench.answer(other).ids.size() == 8);
 }
+
+TEST_CASE("who waits is told where it stands, and who does not is not") {
+  engine::EngineOptions options;
+  options.max_sequences = 1;
+  Bench bench(options);
+  protocol::Generate endless = greedy(tokens(20, 1), 0);
+  const uint64_t runs = bench.start(endless);
+  const uint64_t second = bench.start(greedy(tokens(20, 2), 4));
+  const uint64_t third = bench.start(greedy(tokens(20, 3), 4));
+  protocol::Generate background = greedy(tokens(20, 4), 4);
+  background.priority = Priority::kBackground;
+  const uint64_t other = bench.start(background);
+  const auto told = bench.positions({third, runs, 4711, other, second});
+  REQUIRE(told.size() == 3);
+  CHECK(told[0].id == third);
+  CHECK(told[0].position == 2);
+  CHECK(told[1].id == other);
+  CHECK(told[1].position == 1);  // of its class
+  CHECK(told[2].id == second);
+  CHECK(told[2].position == 1);
+  CHECK(told[0].wait_ms >= told[2].wait_ms);
+  CHECK(bench.positions({}).empty());
+  bench.post(link::Cancel{runs});
+  for (const uint64_t id : {second, third, other}) CHECK(bench.answer(id).ids.size() == 4);
+  CHECK(bench.positions({second, third}).empty());
+}

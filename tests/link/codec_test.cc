@@ -4,6 +4,9 @@
 
 #include <random>
 
+#include "daemon/link/link.capnp.h"
+#include "sdk/protocol/codec_frame.h"
+
 using namespace facet;
 using namespace facet::link;
 
@@ -54,6 +57,7 @@ TEST_CASE("link codec: what the broker says comes through whole") {
   CHECK(hello.settings == std::vector<std::string>{"cache=f32", "backend="});
   CHECK(through_engine(Cancel{12}).id == 12);
   CHECK(through_engine(Credit{12, 34}).tokens == 34);
+  CHECK(through_engine(GetPositions{{1, ~0ull}}).ids == std::vector<uint64_t>{1, ~0ull});
   const Start start = through_engine(full_start());
   CHECK(start.path == "/models/a b.gguf");
   CHECK(start.request.id == 7);
@@ -109,6 +113,8 @@ TEST_CASE("link codec: what the engine says comes through whole") {
   CHECK(load.waiting == 2);
   CHECK(load.cache_pages == 3);
   CHECK(load.cache_pages_free == 4);
+  const std::vector<Position> told = {{5, 1, 0}, {6, 2, protocol::kMaxWaitMs}};
+  CHECK(through_broker(Positions{told}).requests == told);
 }
 
 TEST_CASE("link codec: the largest request of a client fits with its path") {
@@ -134,6 +140,10 @@ TEST_CASE("link codec: bounds and UTF-8 hold in both directions") {
   CHECK(decode_to_engine(frame_of(ToEngine(start))).error().code == FACET_INVALID_ARGUMENT);
   CHECK(encode(ToEngine(BrokerHello{1, std::vector<std::string>(kMaxSettings + 1)}), frame).error().code ==
         FACET_TOO_LARGE);
+  const std::vector<uint64_t> ids(kMaxPositions + 1);
+  CHECK(encode(ToEngine(GetPositions{ids}), frame).error().code == FACET_TOO_LARGE);
+  const std::vector<Position> positions(kMaxPositions + 1);
+  CHECK(encode(FromEngine(Positions{positions}), frame).error().code == FACET_TOO_LARGE);
   const std::string long_name(protocol::kMaxNameBytes + 1, 'n');
   CHECK(encode(FromEngine(EngineHello{1, long_name, "", ""}), frame).error().code == FACET_TOO_LARGE);
 
@@ -142,6 +152,25 @@ TEST_CASE("link codec: bounds and UTF-8 hold in both directions") {
     if (byte == std::byte{'z'}) byte = std::byte{0xff};
   }
   CHECK(decode_from_engine(good).error().code == FACET_MALFORMED);
+}
+
+TEST_CASE("link codec: more positions than may be are refused, and a wait has a bound") {
+  Bytes frame;
+  const auto asks = [](facet::link::wire::ToEngine::Builder to) -> Result<void> {
+    to.initGetPositions().initIds(kMaxPositions + 1);
+    return {};
+  };
+  REQUIRE(protocol::write_frame<facet::link::wire::ToEngine>(frame, asks).ok());
+  CHECK(decode_to_engine(frame).error().code == FACET_TOO_LARGE);
+  frame.clear();
+  const auto tells = [](facet::link::wire::FromEngine::Builder to) -> Result<void> {
+    to.initPositions().initRequests(kMaxPositions + 1);
+    return {};
+  };
+  REQUIRE(protocol::write_frame<facet::link::wire::FromEngine>(frame, tells).ok());
+  CHECK(decode_from_engine(frame).error().code == FACET_TOO_LARGE);
+  const auto told = through_broker(Positions{{{5, ~0u, ~0u}}}).requests;
+  CHECK(told == std::vector<Position>{{5, ~0u, protocol::kMaxWaitMs}});
 }
 
 TEST_CASE("link codec: no damaged frame does harm") {

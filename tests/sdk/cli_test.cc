@@ -298,6 +298,8 @@ TEST_CASE("cli: models and status, for people and as JSON") {
       status.parked = 11;
       status.evicted = 12;
       status.cached_tokens = 13;
+      status.requests = {{"a", "m", protocol::Priority::kStandard, true, 8, 9},
+                         {"b", "m", protocol::Priority::kStandard, false, 0, 0, 3, 1200}};
       peer.send(status);
     }
   });
@@ -310,10 +312,14 @@ TEST_CASE("cli: models and status, for people and as JSON") {
   CHECK(end.output.find("[{\"name\":\"gemma\",\"state\":\"unloaded\",\"file_bytes\":5242880") == 0);
   end = run(daemon.path(), {"status"});
   CHECK(end.output.find("facetd 0.1.0") != std::string::npos);
+  CHECK(end.output.find("standard, 8 + 9 tokens\n") != std::string::npos);
+  CHECK(end.output.find("standard, 0 + 0 tokens, number 3 of its class, 1.2 s to wait\n") !=
+        std::string::npos);
   CHECK(end.output.find("11 steps parked, 12 requests evicted, 13 prompt tokens cached") !=
         std::string::npos);
   end = run(daemon.path(), {"status", "--json"});
   CHECK(end.output.find("{\"server\":\"facetd 0.1.0\"") == 0);
+  CHECK(end.output.find("\"position\":3,\"estimated_wait_ms\":1200}") != std::string::npos);
   CHECK(end.output.find("\"parked\":11,\"evicted\":12,\"cached_tokens\":13") != std::string::npos);
 }
 

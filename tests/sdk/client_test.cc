@@ -188,6 +188,8 @@ TEST_CASE("client: models and status") {
     status.uptime = 7;
     status.engine = "running";
     status.requests.resize(1);
+    status.requests[0].position = 3;
+    status.requests[0].wait_ms = 1200;
     peer.send(status);
     ask = peer.next_of<protocol::GetStatus>();
     peer.send(protocol::Failed{ask->id, FACET_EXHAUSTED, "too many"});
@@ -202,7 +204,9 @@ TEST_CASE("client: models and status") {
   REQUIRE(status.ok());
   CHECK(status->uptime == 7s);
   CHECK(status->engine == "running");
-  CHECK(status->requests.size() == 1);
+  REQUIRE(status->requests.size() == 1);
+  CHECK(status->requests[0].position == 3);
+  CHECK(status->requests[0].estimated_wait == 1200ms);
   status = client.status();
   REQUIRE_FALSE(status.ok());
   CHECK(status.error().code == FACET_EXHAUSTED);
@@ -582,55 +586,4 @@ TEST_CASE("client: from the daemon's send to the callback") {
   MESSAGE("median ", micros[100], " us");
   // For a machine that is busy with other tests; a quiet one takes a fiftieth.
   CHECK(micros[100] < 2000);
-}
-
-TEST_CASE("client: a deadline is passed on, and how it ends an answer comes back") {
-  uint32_t asked = 0;
-  {
-    FakeDaemon daemon([&](Peer& peer) {
-      peer.greet({protocol::kFeatureDeadline});
-      auto request = peer.next_of<protocol::Generate>();
-      if (!request) return;
-      asked = request->deadline_ms;
-      peer.send_tokens(request->id, 0, 2);
-      peer.send_finish(request->id, 2, protocol::FinishReason::kDeadline);
-      request = peer.next_of<protocol::Generate>();
-      if (request) peer.send(protocol::Failed{request->id, FACET_DEADLINE, "deadline: too soon"});
-    });
-    Client client = connected(daemon);
-    for (const auto deadline : {std::chrono::milliseconds(-1), std::chrono::milliseconds(24h) + 1ms,
-                                std::chrono::milliseconds(INT64_MAX)}) {
-      CHECK(client.generate({.prompt = "x", .deadline = deadline}).error().code == FACET_INVALID_ARGUMENT);
-    }
-    auto answer = client.generate({.prompt = "x", .deadline = 1500ms});
-    REQUIRE(answer.ok());
-    CHECK(answer->reason == FinishReason::deadline);
-    CHECK(answer->text == "0 1 ");
-    CHECK(std::string(facet::client::name_of(answer->reason)) == "deadline");
-    auto refused = client.generate({.prompt = "x", .deadline = 24h});
-    REQUIRE_FALSE(refused.ok());
-    CHECK(refused.error().code == FACET_DEADLINE);
-  }
-  CHECK(asked == 1500);
-}
-
-TEST_CASE("client: a daemon that keeps no deadlines is not asked to") {
-  FakeDaemon daemon(answer_all);
-  Client client = connected(daemon);
-  CHECK(client.generate({.prompt = "x", .deadline = 1s}).error().code == FACET_UNSUPPORTED);
-  CHECK(client.generate({.prompt = "x", .max_tokens = 1}).ok());
-}
-
-TEST_CASE("client: a refusal says when a new try may succeed, if the daemon does") {
-  FakeDaemon daemon([](Peer& peer) {
-    peer.greet();
-    for (uint32_t after : {1200u, 0u}) {
-      if (auto request = peer.next_of<protocol::Generate>()) {
-        peer.send(protocol::Failed{request->id, FACET_EXHAUSTED, "the queue is full", after});
-      }
-    }
-  });
-  Client client = connected(daemon);
-  CHECK(client.generate({.prompt = "x"}).error().retry_after == 1200ms);
-  CHECK(client.generate({.prompt = "x"}).error().retry_after == 0ms);
 }

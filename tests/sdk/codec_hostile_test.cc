@@ -267,6 +267,13 @@ TEST_CASE("hostile bytes: members that we do not know are unsupported, texts tha
         FACET_MALFORMED);
 }
 
+TEST_CASE("hostile bytes: a wait longer than any is read as the longest") {
+  auto message = decode_server(built<wire::ServerMessage>(
+      [](auto root) { root.initStatus().initRequests(1)[0].setWait(~uint32_t{0}); }));
+  REQUIRE(message.ok());
+  CHECK(std::get<Status>(*message).requests.at(0).wait_ms == kMaxWaitMs);
+}
+
 TEST_CASE("hostile bytes: a failure with a later version's code keeps its message") {
   Bytes bytes = built<wire::ServerMessage>([](auto root) {
     auto failed = root.initFailed();

@@ -99,3 +99,19 @@ TEST_CASE("a release before retry times: its refusal is read by this client") {
   CHECK(failed.message == "full");
   CHECK(failed.retry_after_ms == 0);
 }
+
+TEST_CASE("a release before positions: its status is read by this client") {
+  auto message = decode_server(bytes_of(
+      "000000001b00000000000000010001000400000000000000000000000900040003000000000000000000000000000000"
+      "000000000000000000000000010000000000000000000000000000000000000008000000000000000000000000000000"
+      "0a000000000000000d0000006a00000011000000420000001100000027000000290000000a0000006661636574642030"
+      "2e312e300000000072756e6e696e67000400000002000200000000000800000009000000000000000500000022000000"
+      "050000001200000061707000000000006d000000000000000000000000000000"));
+  REQUIRE(message.ok());
+  const auto& status = std::get<Status>(*message);
+  CHECK(status.cached_tokens == 10);
+  REQUIRE(status.requests.size() == 1);
+  CHECK(status.requests[0].generated_tokens == 9);
+  CHECK(status.requests[0].position == 0);
+  CHECK(status.requests[0].wait_ms == 0);
+}

@@ -258,6 +258,9 @@ struct RequestStatus {
   bool running = false;
   uint32_t prompt_tokens = 0;
   uint32_t generated_tokens = 0;
+  // Of one that waits, as the engine estimates it now:
+  uint32_t position = 0;                        // in its class, 1: the next; 0: not known
+  std::chrono::milliseconds estimated_wait{0};  // until its first step; 0: none, or not known
 };
 
 struct Status {
