@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -108,6 +109,14 @@ class Bench {
   std::optional<std::vector<link::Position>> positions_;
   std::vector<protocol::ModelState> states_;
 };
+
+// So many tokens that depend on the seed.
+inline protocol::TokenIds tokens(uint32_t count, uint32_t seed) {
+  std::mt19937 random(seed);
+  protocol::TokenIds ids{2};
+  while (ids.size() < count) ids.push_back(500 + random() % 500);
+  return ids;
+}
 
 inline protocol::Generate greedy(protocol::TokenIds ids, uint32_t max_tokens) {
   protocol::Generate request;

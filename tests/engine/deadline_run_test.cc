@@ -1,6 +1,5 @@
 // The engine under requests with deadlines: what is refused at once, what ends in time, and what stays.
 #include <algorithm>
-#include <random>
 
 #include "tests/engine/bench.h"
 
@@ -8,15 +7,9 @@ using namespace facet;
 using test::Answer;
 using test::Bench;
 using test::greedy;
+using test::tokens;
 
 namespace {
-
-protocol::TokenIds tokens(uint32_t count, uint32_t seed) {
-  std::mt19937 random(seed);
-  protocol::TokenIds ids{2};
-  while (ids.size() < count) ids.push_back(500 + random() % 500);
-  return ids;
-}
 
 uint64_t start(Bench& bench, protocol::Generate request, uint64_t user, Micros deadline) {
   return bench.start(std::move(request), test::tiny_model_path("gemma3"), user, deadline);

@@ -10,16 +10,9 @@ using protocol::Priority;
 using test::Answer;
 using test::Bench;
 using test::greedy;
+using test::tokens;
 
 namespace {
-
-// So many tokens that depend on the seed.
-protocol::TokenIds tokens(uint32_t count, uint32_t seed) {
-  std::mt19937 random(seed);
-  protocol::TokenIds ids{2};
-  while (ids.size() < count) ids.push_back(500 + random() % 500);
-  return ids;
-}
 
 protocol::Generate sampled(uint32_t prompt, uint32_t seed, uint32_t count, Priority priority) {
   protocol::Generate request = greedy(tokens(prompt, seed), count);
