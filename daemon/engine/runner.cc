@@ -8,9 +8,6 @@
 namespace facet::engine {
 namespace {
 
-// How long a slice should last. Long against the cost of a submit (tens of microseconds), short against what
-// a person notices.
-
 // 2^b rows and fewer, down to more than half as many, are alike.
 size_t bucket(uint32_t rows) {
   return std::min<size_t>(std::bit_width(rows - 1), 16);

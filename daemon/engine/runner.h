@@ -29,7 +29,9 @@ struct RunnerOptions {
   uint32_t max_rows = 0;        // of a batch
   uint32_t max_selected = 0;    // rows of a batch whose logits are wanted
   uint32_t places = 1;          // runs that may be in work at once
-  Micros slice_micros = 4000;   // that a slice is to last; at least one cut
+  // That a slice is to last, at least one cut: long against the cost of a submit (tens of microseconds),
+  // short against what a person notices.
+  Micros slice_micros = 4000;
 };
 
 // Bytes that a runner takes, known before it is made. Mapped weights are not among them.
