@@ -282,8 +282,10 @@ void ServedModel::commit(size_t which) {
     Request& request = *std::exchange(part.request, nullptr);
     Sequence& sequence = request.sequence;
     sequence.advance(part.rows);
-    update(request);
-    if (!part.selected) continue;
+    if (!part.selected) {
+      update(request);
+      continue;
+    }
     if (sequence.cached() == sequence.prompt_tokens()) sequence.keep(request.owner.user);
     runner_.read_logits(row, 1, logits_, static_cast<uint32_t>(which));
     auto token = sequence.sample(logits_, workspace_, now_micros());
