@@ -3,17 +3,18 @@
 //   Isa   a level of vector instructions. All levels compute the same bits; they differ in speed alone.
 //
 // A level is chosen when a device is opened: the best that the CPU has, or the one that FACET_ISA names:
-// portable, on x86-64 avx2 and avx512vnni, on aarch64 neon (any CPU), dotprod and i8mm.
+// portable, on x86-64 avx2, avxvnni and avx512vnni, on aarch64 neon (any CPU), dotprod and i8mm.
 #pragma once
 
 #include <string>
 
 namespace facet::cpu {
 
-enum class Isa { kPortable, kAvx2, kAvx512Vnni, kNeon, kDotprod, kI8mm };
+enum class Isa { kPortable, kAvx2, kAvxVnni, kAvx512Vnni, kNeon, kDotprod, kI8mm };
 
-// The best first; within an architecture each has what the later ones have.
-constexpr Isa kIsas[] = {Isa::kAvx512Vnni, Isa::kAvx2, Isa::kI8mm, Isa::kDotprod, Isa::kNeon, Isa::kPortable};
+// The best first.
+constexpr Isa kIsas[] = {Isa::kAvx512Vnni, Isa::kAvxVnni, Isa::kAvx2,    Isa::kI8mm,
+                         Isa::kDotprod,    Isa::kNeon,    Isa::kPortable};
 
 const char* isa_name(Isa isa);
 

@@ -12,6 +12,7 @@ Kernels kernels_of(Isa isa) {
     kernels = avx2_float_kernels();
     kernels.matmul = matmul_avx2;
   }
+  if (isa == Isa::kAvxVnni) kernels.matmul = matmul_avxvnni;
   if (isa == Isa::kAvx512Vnni) {
     kernels.matmul = matmul_avx512;
     kernels.attention = attention_avx512;

@@ -8,6 +8,7 @@ namespace facet::cpu {
 
 void matmul_portable(const MatmulTile& tile);
 void matmul_avx2(const MatmulTile& tile);
+void matmul_avxvnni(const MatmulTile& tile);
 void matmul_avx512(const MatmulTile& tile);
 void matmul_neon(const MatmulTile& tile);
 void matmul_dotprod(const MatmulTile& tile);

@@ -7,8 +7,10 @@
 #include <cstring>
 #include <limits>
 #include <random>
+#include <string>
 
 #include "backends/onednn/kernels.h"
+#include "tests/backends/avxvnni_for_avx512.h"
 #include "tests/backends/sketch.h"
 
 using namespace facet::cpu;
@@ -17,12 +19,30 @@ using facet::test::Random;
 
 namespace {
 
-std::vector<Isa> vector_isas() {
-  std::vector<Isa> isas;
+struct Set {
+  std::string name;
+  Kernels kernels;
+};
+
+// The sets that this CPU runs. Those of AVX-VNNI are among them where it has AVX-512 VNNI alone.
+std::vector<Set> vector_sets() {
+  std::vector<Set> sets;
   for (Isa isa : kIsas) {
-    if (isa != Isa::kPortable && isa_available(isa)) isas.push_back(isa);
+    if (isa != Isa::kPortable && isa_available(isa)) sets.push_back({isa_name(isa), kernels_of(isa)});
   }
-  return isas;
+#if defined(__x86_64__)
+  if (isa_available(Isa::kAvx512Vnni) && !isa_available(Isa::kAvxVnni)) {
+    sets.push_back({"avxvnni, encoded for AVX-512", kernels_of(Isa::kAvx2)});
+    sets.back().kernels.matmul = facet::test::avxvnni_for_avx512;
+  }
+#endif
+  return sets;
+}
+
+std::vector<Set> all_sets() {
+  std::vector<Set> sets = vector_sets();
+  sets.push_back({"portable", kernels_of(Isa::kPortable)});
+  return sets;
 }
 
 struct Aligned {
@@ -84,12 +104,11 @@ std::vector<uint32_t> widths_of(uint32_t type) {
 
 TEST_CASE("matmul has the same bits in every instruction set, for every number of rows and outputs") {
   const Kernels plain = kernels_of(Isa::kPortable);
-  for (Isa isa : vector_isas()) {
-    const Kernels kernels = kernels_of(isa);
+  for (const auto& [name, kernels] : vector_sets()) {
     for (uint32_t type : kTypes) {
       for (uint32_t width : widths_of(type)) {
         for (uint32_t rows : {1u, 2u, 3u, 4u, 7u, 8u, 15u, 64u}) {
-          CAPTURE(isa_name(isa));
+          CAPTURE(name);
           CAPTURE(facet_type_name(type));
           CAPTURE(width);
           CAPTURE(rows);
@@ -103,12 +122,9 @@ TEST_CASE("matmul has the same bits in every instruction set, for every number o
 }
 
 TEST_CASE("a row's results do not depend on the rows beside it") {
-  std::vector<Isa> isas = vector_isas();
-  isas.push_back(Isa::kPortable);
-  for (Isa isa : isas) {
-    const Kernels kernels = kernels_of(isa);
+  for (const auto& [name, kernels] : all_sets()) {
     for (uint32_t type : kTypes) {
-      CAPTURE(isa_name(isa));
+      CAPTURE(name);
       CAPTURE(facet_type_name(type));
       Problem problem(type, 512, 9, 7, type);
       const std::vector<float> all = problem.solve(kernels, 0, 7);
@@ -150,11 +166,11 @@ TEST_CASE("matmul is as near to the exact sum as the rounding of its activations
 }
 
 TEST_CASE("extreme quants and activations do not saturate") {
-  for (Isa isa : vector_isas()) {
+  for (const auto& [name, kernels] : vector_sets()) {
     for (uint32_t type : kTypes) {
       if (facet_block_size_of(type).elements == 1) continue;
       for (uint8_t fill : {uint8_t{0x80}, uint8_t{0xff}, uint8_t{0x00}, uint8_t{0x7f}}) {
-        CAPTURE(isa_name(isa));
+        CAPTURE(name);
         CAPTURE(facet_type_name(type));
         Problem problem(type, 512, 4, 3, type);
         // The scales stay; every other byte is the extreme. A scale that it makes a NaN or infinite is no
@@ -167,26 +183,22 @@ TEST_CASE("extreme quants and activations do not saturate") {
         if (!finite) continue;
         problem.weights = extreme;
         for (size_t i = 0; i < problem.x.size(); ++i) problem.x[i] = i / 512 == 1 ? -5.0f : 5.0f;
-        REQUIRE(
-            same_bits(problem.solve(kernels_of(isa), 0, 3), problem.solve(kernels_of(Isa::kPortable), 0, 3)));
+        REQUIRE(same_bits(problem.solve(kernels, 0, 3), problem.solve(kernels_of(Isa::kPortable), 0, 3)));
       }
       Problem q8(FACET_TYPE_Q8_0, 32, 1, 1, 1);
       auto* block = reinterpret_cast<facet_block_q8_0*>(q8.weights.data());
       block->d = facet_f32_to_f16(1.0f);
       std::memset(block->qs, 0x80, sizeof block->qs);
       q8.x.assign(32, -2.0f);
-      CHECK(q8.solve(kernels_of(isa), 0, 1)[0] == doctest::Approx(32.0 * 128 * 2));
+      CHECK(q8.solve(kernels, 0, 1)[0] == doctest::Approx(32.0 * 128 * 2));
     }
   }
 }
 
 TEST_CASE("zeros, tiny numbers, infinities and NaNs in activations") {
-  std::vector<Isa> isas = vector_isas();
-  isas.push_back(Isa::kPortable);
-  for (Isa isa : isas) {
-    const Kernels kernels = kernels_of(isa);
+  for (const auto& [name, kernels] : all_sets()) {
     for (uint32_t type : {FACET_TYPE_Q8_0, FACET_TYPE_Q4_0, FACET_TYPE_Q4_K}) {
-      CAPTURE(isa_name(isa));
+      CAPTURE(name);
       CAPTURE(facet_type_name(type));
       Problem problem(type, 256, 3, 4, 5);
       std::fill(problem.x.begin(), problem.x.begin() + 256, 0.0f);
@@ -263,8 +275,7 @@ TEST_CASE("activation functions are within a few roundings of exact ones") {
 TEST_CASE("row kernels and attention have the same bits in every instruction set") {
   const Kernels plain = kernels_of(Isa::kPortable);
   Random random(11);
-  for (Isa isa : vector_isas()) {
-    const Kernels k = kernels_of(isa);
+  for (const auto& [name, k] : vector_sets()) {
     for (uint32_t n : {1u, 7u, 8u, 33u, 256u, 641u}) {
       CAPTURE(n);
       const std::vector<float> x = random.floats(n, -9, 9), y = random.floats(n, -9, 9);
