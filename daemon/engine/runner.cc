@@ -1,17 +1,10 @@
 #include "daemon/engine/runner.h"
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <stdexcept>
 
 namespace facet::engine {
 namespace {
-
-// 2^b rows and fewer, down to more than half as many, are alike.
-size_t bucket(uint32_t rows) {
-  return std::min<size_t>(std::bit_width(rows - 1), 16);
-}
 
 std::optional<TokenRows> per_layer_rows(const model::Model& model, uint32_t max_rows) {
   const auto port = model.program().find_input(model::kPerLayerEmbedding);
@@ -68,6 +61,7 @@ Runner::Runner(std::shared_ptr<const model::Model> model, plugins::Program progr
 void Runner::begin(uint32_t place, Batch& batch) {
   places_[place].batch = &batch;
   places_[place].cut = 0;
+  places_[place].took = 0;
 }
 
 bool Runner::over(uint32_t place) const {
@@ -98,9 +92,11 @@ Micros Runner::slice(uint32_t place) {
   auto fence = its.context.submit(submit);
   if (!fence.ok()) device_failed(fence.error());
   if (auto done = its.context.wait(*fence); !done.ok()) device_failed(done.error());
-  const Micros took = now_micros() - start;
-  learn(submit.last_cut - its.cut, batch.row_count(), took);
+  const Micros end = now_micros(), took = end - start;
+  costs_.slice(batch.row_count(), submit.last_cut - its.cut, took);
   its.cut = submit.last_cut;
+  its.took += took;
+  if (its.cut == last_cut()) costs_.run(batch.row_count(), its.took, end);
   return took;
 }
 
@@ -122,35 +118,11 @@ void Runner::read(uint32_t place, uint32_t port, uint32_t first, uint32_t rows, 
   if (!done.ok()) device_failed(done.error());
 }
 
-uint32_t Runner::rows_within(Micros micros) const {
-  double cost = 0;  // of a run of 2^b rows; twice that of half as many where it is not known
-  size_t b = 0;
-  for (; b < micros_per_cut_.size(); ++b) {
-    cost = micros_per_cut_[b] == 0 ? 2 * cost : micros_per_cut_[b] * last_cut();
-    if (cost > static_cast<double>(micros)) break;
-  }
-  return b == 0 ? 1 : std::min(1u << (b - 1), max_rows_);
-}
-
-double Runner::run_micros(uint32_t rows) const {
-  for (size_t b = bucket(rows) + 1; b-- > 0;) {
-    if (micros_per_cut_[b] == 0) continue;
-    return micros_per_cut_[b] * last_cut() * std::min(1.0, rows / std::exp2(b));
-  }
-  return 0;
-}
-
 uint32_t Runner::slice_end(uint32_t first, uint32_t rows) const {
-  const double cost = micros_per_cut_[bucket(rows)];
+  const double cost = costs_.cut_micros(rows);
   const uint32_t cuts =
       cost == 0 ? 1 : static_cast<uint32_t>(std::clamp(static_cast<double>(slice_micros_) / cost, 1.0, 1e6));
   return std::min(last_cut(), first + cuts);
-}
-
-void Runner::learn(uint32_t cuts, uint32_t rows, Micros took) {
-  double& known = micros_per_cut_[bucket(rows)];
-  const double now = static_cast<double>(std::max<Micros>(took, 1)) / cuts;
-  known = known == 0 ? now : 0.9 * known + 0.1 * now;
 }
 
 }  // namespace facet::engine

@@ -3,11 +3,10 @@
 // A *run* computes all ops for a batch. A *slice* is a range of cut points that lasts a few milliseconds:
 // between slices the caller looks for messages, and may drop sequences from the batch. Each *place* holds one
 // run, in a context of its own: a run is *parked* while slices of another place's run go first, and goes on
-// where it was. The runner learns what a cut costs for a number of rows and chooses the slices' lengths;
-// results do not depend on them.
+// where it was. The runner learns what cuts and runs cost (engine/run_costs.h) and chooses the slices'
+// lengths; results do not depend on them.
 #pragma once
 
-#include <array>
 #include <memory>
 #include <optional>
 #include <span>
@@ -17,6 +16,7 @@
 #include "daemon/base/result.h"
 #include "daemon/engine/batch.h"
 #include "daemon/engine/pages.h"
+#include "daemon/engine/run_costs.h"
 #include "daemon/engine/token_rows.h"
 #include "daemon/model/model.h"
 #include "plugins/host/backend.h"
@@ -70,12 +70,8 @@ class Runner {
   // Their states before the output matrix: [rows, embedding]. The program has an output for them.
   void read_hidden(uint32_t first, uint32_t rows, std::span<float> hidden, uint32_t place = 0);
 
-  // The most rows, a power of two, that a run may have to take no longer than that, by what was learned.
-  uint32_t rows_within(Micros micros) const;
-
-  // Microseconds that a run of so many rows takes at least, by what was learned of runs with as many or
-  // fewer; 0: nothing.
-  double run_micros(uint32_t rows) const;
+  // What its runs cost so far.
+  const RunCosts& costs() const { return costs_; }
 
   const model::Model& model() const { return *model_; }
   const plugins::Cache& cache() const { return cache_; }
@@ -87,6 +83,7 @@ class Runner {
     plugins::Context context;
     Batch* batch = nullptr;  // nullptr: no run was begun
     uint32_t cut = 0;
+    Micros took = 0;  // so far
   };
 
   Runner(std::shared_ptr<const model::Model> model, plugins::Program program, plugins::Cache cache,
@@ -95,7 +92,6 @@ class Runner {
   void read(uint32_t place, uint32_t port, uint32_t first, uint32_t rows, std::span<float> values);
   uint32_t last_cut() const { return static_cast<uint32_t>(program_.cuts().size()) - 1; }
   uint32_t slice_end(uint32_t first, uint32_t rows) const;
-  void learn(uint32_t cuts, uint32_t rows, Micros took);
 
   std::shared_ptr<const model::Model> model_;  // first: the weights outlive the program
   std::optional<TokenRows> per_layer_;
@@ -105,7 +101,7 @@ class Runner {
   RunnerBytes bytes_;
   uint32_t max_rows_;
   Micros slice_micros_;
-  std::array<double, 17> micros_per_cut_{};  // by the power of two that the rows go up to; 0: not known
+  RunCosts costs_;
 };
 
 }  // namespace facet::engine

@@ -230,13 +230,16 @@ Micros ServedModel::slice(size_t which) {
 uint32_t ServedModel::step_rows(size_t which) const {
   const uint32_t generating = scheduler_.generating(which);
   const uint32_t least = generating == 0 ? kLeastRows : generating + kLeastRowsBeside;
-  return std::min(std::max(runner_.rows_within(kStepMicros[which]), least), runner_.max_rows());
+  const uint32_t fit = runner_.costs().rows_within(kStepMicros[which], now_micros());
+  return std::min(std::max(fit, least), runner_.max_rows());
 }
 
 double ServedModel::prompt_micros(size_t which, uint32_t tokens) const {
   const uint32_t rows = std::min(step_rows(which), options_.chunk);
   const uint32_t rest = tokens % rows;
-  return tokens / rows * runner_.run_micros(rows) + (rest == 0 ? 0 : runner_.run_micros(rest));
+  const RunCosts& costs = runner_.costs();
+  const Micros now = now_micros();
+  return tokens / rows * costs.run_micros(rows, now) + (rest == 0 ? 0 : costs.run_micros(rest, now));
 }
 
 void ServedModel::fill(size_t which) {

@@ -52,7 +52,7 @@ HEAVY = [
 
 # Folders and files that are tested and fuzzed alone: no thread and no socket in them.
 ALONE = ["daemon/text/*", "daemon/sampling/*", "daemon/graph/*", "daemon/model/*", "daemon/engine/class_share*", "daemon/engine/fair_queue*",
-         "daemon/engine/scheduler*", "sdk/protocol/*"]
+         "daemon/engine/run_costs*", "daemon/engine/scheduler*", "sdk/protocol/*"]
 THREADS_AND_SOCKETS = r"(thread|mutex|shared_mutex|condition_variable|future|semaphore|pthread\.h|sys/(socket|un|epoll)\.h|netinet/.*)"
 
 SUFFIXES = {".h", ".hpp", ".c", ".cc", ".cpp"}
