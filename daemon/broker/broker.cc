@@ -82,7 +82,7 @@ void Broker::sweep() {
 protocol::ServerHello Broker::server_hello() const {
   protocol::ServerHello hello;
   hello.server = kServer;
-  hello.features = {protocol::kFeatureChat, protocol::kFeatureDeadline};
+  hello.features = {protocol::kFeatureChat, protocol::kFeatureDeadline, protocol::kFeatureChoices};
   hello.limits.message_bytes = protocol::kMaxMessageBytes;
   hello.limits.open_requests = policy_.limits().open_requests;
   hello.limits.stop_strings = protocol::kMaxStopStrings;
@@ -96,6 +96,7 @@ protocol::ServerHello Broker::server_hello() const {
   hello.limits.tools_bytes = protocol::kMaxToolsBytes;
   hello.limits.json_nesting = protocol::kMaxJsonNesting;
   hello.limits.chat_parts = protocol::kMaxChatParts;
+  hello.limits.choices = protocol::kMaxChoices;
   return hello;
 }
 

@@ -50,18 +50,18 @@ void Policy::connection_ended(uid_t user) {
   forget_if_idle(user);
 }
 
-Result<void> Policy::admit_request(uid_t user, Holding& connection, uint64_t bytes) {
+Result<void> Policy::admit_requests(uid_t user, Holding& connection, uint32_t count, uint64_t bytes) {
   Holding& holding = users_[user];
-  if (connection.requests >= limits_.open_requests) {
+  if (uint64_t{connection.requests} + count > limits_.open_requests) {
     return exhausted("too many open requests on this connection", limits_.open_requests);
   }
-  if (holding.requests >= limits_.user_requests) {
+  if (uint64_t{holding.requests} + count > limits_.user_requests) {
     return exhausted("too many open requests of user " + std::to_string(user), limits_.user_requests);
   }
-  FACET_CHECK(check_bytes(user, connection, bytes));
+  FACET_CHECK(check_bytes(user, connection, count * bytes));
   for (Holding* held : {&holding, &connection}) {
-    ++held->requests;
-    held->bytes += bytes;
+    held->requests += count;
+    held->bytes += count * bytes;
   }
   return {};
 }

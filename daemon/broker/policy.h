@@ -66,8 +66,9 @@ class Policy {
   Result<void> admit_connection(uid_t user);
   void connection_ended(uid_t user);
 
-  Result<void> admit_request(uid_t user, Holding& connection, uint64_t bytes);
-  // `connection`: nullptr if it ended before.
+  // So many requests, each of so many bytes.
+  Result<void> admit_requests(uid_t user, Holding& connection, uint32_t count, uint64_t bytes);
+  // One of them. `connection`: nullptr if it ended before.
   void request_ended(uid_t user, Holding* connection, uint64_t bytes);
 
   // A connection's unfinished input takes `now` bytes instead of `before`. exhausted: then nothing

@@ -11,12 +11,12 @@ Result<void> Router::generate(Session& session, protocol::Generate&& generate, s
   FACET_TRY(const Grant* grant, policy_.grant_for(peer, generate.priority));
   FACET_TRY(auto model, models_.find(generate.model));
   const uint64_t bytes = Policy::bytes_of_request(message_bytes, generate.sampling.logprobs);
-  FACET_CHECK(policy_.admit_request(peer.uid, session.holding(), bytes));
+  const uint32_t choices = std::exchange(generate.choices, 1);
+  FACET_CHECK(policy_.admit_requests(peer.uid, session.holding(), choices, bytes));
 
   Request request;
   request.session = &session;
   request.user = peer.uid;
-  request.client_id = generate.id;
   request.bytes = bytes;
   request.flow = Flow(generate.credit);
   request.status.app = session.app();
@@ -26,12 +26,21 @@ Result<void> Router::generate(Session& session, protocol::Generate&& generate, s
   const Micros deadline = generate.deadline_ms == 0 ? 0 : now_micros() + Micros{generate.deadline_ms} * 1000;
   request.held = link::Start{model.path,    std::move(generate), user_keys_.of(peer.uid),
                              session.app(), grant->weight,       deadline};
+  for (uint32_t choice = 0; choice + 1 < choices; ++choice) begin(session, Request(request), choice);
+  begin(session, std::move(request), choices - 1);
+  return {};
+}
 
+// `request` holds what the client asked for, with the id and the seed of its first choice.
+void Router::begin(Session& session, Request&& request, uint32_t choice) {
+  protocol::Generate& its = request.held->request;
+  its.id += choice;
+  its.sampling.seed += choice;
+  request.client_id = its.id;
   const protocol::RequestId client_id = request.client_id;
   const EngineId id = requests_.add(std::move(request));
   session.requests()[client_id] = id;
   if (engine_.ready()) pass_on(id, *requests_.find(id));
-  return {};
 }
 
 void Router::cancel(EngineId id) {
@@ -214,6 +223,7 @@ void Router::fill(protocol::Status& status, const Peer& asker) const {
   status.parked = load_.parked;
   status.evicted = load_.evicted;
   status.cached_tokens = load_.cached_tokens;
+  status.computed_tokens = load_.computed_tokens;
   for (const auto& [id, request] : requests_.all()) {
     if (request.held) ++status.waiting;
   }

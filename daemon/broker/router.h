@@ -29,7 +29,7 @@ class Router {
 
   // ---- from sessions
 
-  // not_found, denied, too_large or exhausted: nothing was begun.
+  // Begins a request for each choice. not_found, denied, too_large or exhausted: nothing was begun.
   Result<void> generate(Session& session, protocol::Generate&& request, size_t message_bytes);
   void cancel(EngineId id);
   void credit(EngineId id, uint32_t tokens);
@@ -55,6 +55,7 @@ class Router {
   void fill(protocol::Status& status, const Peer& asker) const;
 
  private:
+  void begin(Session& session, Request&& request, uint32_t choice);
   void pass_on(EngineId id, Request& request);
   void grant(EngineId id, Request& request);
   Request* passed_on(EngineId id);

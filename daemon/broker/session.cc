@@ -126,11 +126,16 @@ void Session::take(protocol::GetStatus message) {
 
 void Session::take(protocol::Generate& message, size_t message_bytes) {
   const protocol::RequestId id = message.id;
-  if (!is_usable(id)) return;
+  const uint32_t choices = message.choices;
+  for (uint32_t choice = 0; choice < choices; ++choice) {
+    if (!is_usable(id + choice)) return;
+  }
   auto begun = handler_.generate(*this, std::move(message), message_bytes);
   if (begun) return;
   const Error& why = begun.error();
-  send(protocol::Failed{id, why.code, why.message, why.retry_after_ms});
+  for (uint32_t choice = 0; choice < choices; ++choice) {
+    send(protocol::Failed{id + choice, why.code, why.message, why.retry_after_ms});
+  }
 }
 
 // One that is not open may have ended while the message was on its way.

@@ -195,6 +195,7 @@ void Engine::Impl::report_load(bool idle) {
     load.parked += its.parked;
     load.evicted += its.evicted;
     load.cached_tokens += its.cached_tokens;
+    load.computed_tokens += its.computed_tokens;
   }
   const Micros now = now_micros();
   if (load == reported_ || (!idle && now - reported_at_ < kLoadReportMicros)) return;

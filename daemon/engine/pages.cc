@@ -33,11 +33,8 @@ SequencePages::SequencePages(PagePools& pools, uint32_t positions, uint32_t chun
     if (reserved_[group] > pools.pool(group).unreserved()) pools_ = nullptr;
   }
   if (pools_ == nullptr) return;
-  if (prefix.blocks > 0) groups_ = prefix.groups;
-  for (uint32_t group = 0; group < pools.groups(); ++group) {
-    pools.pool(group).reserve(reserved_[group]);
-    for (uint32_t page : groups_[group].pages) pools.pool(group).hold(page);
-  }
+  for (uint32_t group = 0; group < pools.groups(); ++group) pools.pool(group).reserve(reserved_[group]);
+  exchange(prefix);
 }
 
 SequencePages::SequencePages(SequencePages&& other) noexcept
@@ -50,6 +47,17 @@ SequencePages::~SequencePages() {
   for (uint32_t group = 0; group < groups_.size(); ++group) {
     for (uint32_t page : groups_[group].pages) pools_->pool(group).let_go(page);
     pools_->pool(group).unreserve(reserved_[group]);
+  }
+}
+
+void SequencePages::exchange(const Prefix& prefix) {
+  std::vector<PrefixPages> before(groups_.size());
+  before.swap(groups_);
+  if (prefix.blocks > 0) groups_ = prefix.groups;
+  for (uint32_t group = 0; group < groups_.size(); ++group) {
+    assert(groups_[group].pages.size() <= reserved_[group]);
+    for (uint32_t page : groups_[group].pages) pools_->pool(group).hold(page);
+    for (uint32_t page : before[group].pages) pools_->pool(group).let_go(page);
   }
 }
 

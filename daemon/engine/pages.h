@@ -65,6 +65,8 @@ class SequencePages {
   // Lets go of the blocks that no row at `next` or later can see, nor one at the last end of a block before
   // it: there another sequence can go on.
   void retire(uint32_t next);
+  // Holds the pages of a prefix that was found just now instead of what it holds.
+  void exchange(const Prefix& prefix);
   // Keeps the whole blocks of the first `positions` tokens for others of that key.
   void keep(uint64_t key, std::span<const text::Token> tokens, uint32_t positions) const;
 

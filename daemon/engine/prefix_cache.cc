@@ -83,8 +83,8 @@ void PrefixCache::keep(uint64_t key, std::span<const text::Token> tokens, uint32
     node = place->second.get();
     for (uint32_t group = 0; group < windows_.size(); ++group) {
       const PrefixPages& its = held[group];
-      if (node->pages[group] != kNoPage || b < its.first_block || b - its.first_block >= its.pages.size())
-        continue;
+      if (node->pages[group] != kNoPage || b < first_seen(group, blocks - 1)) continue;
+      if (b < its.first_block || b - its.first_block >= its.pages.size()) continue;
       node->pages[group] = its.pages[b - its.first_block];
       pools_[group].keep(node->pages[group]);
     }

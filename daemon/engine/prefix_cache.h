@@ -42,8 +42,9 @@ class PrefixCache {
   // The longest prefix of `tokens` that can be used again and is at most `most` blocks long. Counts as used
   // now.
   Prefix find(uint64_t key, std::span<const text::Token> tokens, uint32_t most);
-  // Keeps the pages of the first blocks of `tokens`, of which `held` says what a sequence holds. What is kept
-  // of them already stays. All blocks that `held` has in a group without a window are whole.
+  // Keeps the pages of the first blocks of `tokens`, of which `held` says what a sequence holds; in groups
+  // with a window those that a row behind the last block sees, or behind the one before it. What is kept of
+  // them already stays. All blocks that `held` has in a group without a window are whole.
   void keep(uint64_t key, std::span<const text::Token> tokens, uint32_t blocks,
             std::span<const PrefixPages> held);
   // Drops leaves until the group's pool has a free page. It has one that is kept and not held.

@@ -106,9 +106,14 @@ Sequence::Sequence(const protocol::Generate& request, AnswerText answer, Micros 
 void Sequence::start(std::unique_ptr<SequencePages> pages, uint32_t cached, Micros now) {
   pages_ = std::move(pages);
   cached_ = cached;
-  if (started_ != 0) return;
-  started_ = now;
-  found_ = cached;
+  if (read_ == 0) found_ = cached;
+  if (started_ == 0) started_ = now;
+}
+
+void Sequence::reuse(const Prefix& prefix) {
+  pages_->exchange(prefix);
+  cached_ = prefix.blocks * model::kPagePositions;
+  if (read_ == 0) found_ = cached_;
 }
 
 void Sequence::evict() {
@@ -122,7 +127,7 @@ void Sequence::grant(uint32_t tokens) {
 
 void Sequence::advance(uint32_t rows) {
   cached_ += rows;
-  pages_->retire(cached_);
+  read_ += rows;
 }
 
 Result<std::optional<protocol::Token>> Sequence::sample(std::span<const float> logits,

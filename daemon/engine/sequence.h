@@ -7,6 +7,7 @@
 // No thread, socket or tensor in here; time is handed in.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -38,8 +39,12 @@ class Sequence {
 
   // Gives it its place in the cache, where its first `cached` tokens are already: it runs from here on.
   void start(std::unique_ptr<SequencePages> pages, uint32_t cached, Micros now);
-  // Keeps what it has in the cache for other sequences of that key.
-  void keep(uint64_t key) const { pages_->keep(key, tokens_, cached_); }
+  // Instead of what it has in the cache, a longer prefix of its tokens that was found just now.
+  void reuse(const Prefix& prefix);
+  // Keeps what it has in the cache of its first `most` tokens for other sequences of that key.
+  void keep(uint64_t key, uint32_t most = UINT32_MAX) const {
+    pages_->keep(key, tokens_, std::min(most, cached_));
+  }
   // Takes its place away: all its tokens are pending again, and will give the same ones when it starts anew.
   void evict();
   bool started() const { return pages_ != nullptr; }
@@ -52,8 +57,10 @@ class Sequence {
   bool paused() const { return credit_bounded_ && credit_ == 0; }
   void grant(uint32_t tokens);
 
-  // `rows` pending tokens are in the cache now; pages that no later row sees are given back.
+  // `rows` pending tokens are in the cache now.
   void advance(uint32_t rows);
+  // Gives back the pages that no later row sees.
+  void retire() { pages_->retire(cached_); }
   // Draws the next token from the logits of the last position. The event to send, if the token is part of the
   // answer; finished() may hold afterwards. Errors as Sampler::sample.
   Result<std::optional<protocol::Token>> sample(std::span<const float> logits, sampling::Workspace& workspace,
@@ -80,7 +87,8 @@ class Sequence {
   uint32_t prompt_tokens_ = 0;
   uint32_t limit_ = 0;  // tokens_ may grow to
   uint32_t cached_ = 0;
-  uint32_t found_ = 0;  // tokens of the prompt that were in the cache when it started first
+  uint32_t read_ = 0;   // tokens that were computed for it, again after it gave its place up
+  uint32_t found_ = 0;  // tokens of the prompt that were in the cache when it began to read
   std::unique_ptr<SequencePages> pages_;
   std::optional<protocol::FinishReason> finish_;
 

@@ -18,6 +18,18 @@ constexpr uint32_t kLeastRows = 64, kLeastRowsBeside = 16;
 // When one who found the queue full may try again, milliseconds.
 constexpr double kLeastRetryMs = 100, kMostRetryMs = 60'000;
 
+// Blocks of a sequence that may come from the cache: its last token is read in any case, for its logits.
+uint32_t reusable_blocks(std::span<const text::Token> tokens) {
+  return tokens.empty() ? 0 : static_cast<uint32_t>((tokens.size() - 1) / model::kPagePositions);
+}
+
+// Of those of `b`, the first ones that begin `a` too.
+uint32_t shared_blocks(std::span<const text::Token> a, std::span<const text::Token> b) {
+  const size_t same =
+      static_cast<size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+  return std::min(static_cast<uint32_t>(same / model::kPagePositions), reusable_blocks(b));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<ServedModel>> ServedModel::load(plugins::Device& device, const std::string& path,
@@ -81,8 +93,7 @@ Error ServedModel::queue_is_full(const link::Start& start) const {
 
 Result<void> ServedModel::check_deadline(const Request& request) {
   const Sequence& sequence = request.sequence;
-  const uint32_t most = (sequence.pending() - 1) / model::kPagePositions;
-  const uint32_t found = pools_->prefixes().find(request.owner.user, sequence.tokens(), most).blocks;
+  const uint32_t found = read_before(request).blocks;
   const double prompt = prompt_micros(request.which, sequence.pending() - found * model::kPagePositions);
   const double expected = scheduler_.expected(sequence.id(), places(), prompt);
   const auto left = static_cast<double>(request.deadline - now_micros());
@@ -159,16 +170,71 @@ bool ServedModel::start(Request& request) {
   }
   for (uint64_t victim : victims) evict(requests_.at(victim), request.which);
 
-  // The last token is read in any case: its logits give the next one.
-  const uint32_t most = (sequence.pending() - 1) / model::kPagePositions;
-  const Prefix prefix = pools_->prefixes().find(request.owner.user, sequence.tokens(), most);
+  const Prefix prefix = read_before(request);
   auto pages = std::make_unique<SequencePages>(*pools_, sequence.positions(), options_.chunk, prefix);
   sequence.start(std::move(pages), prefix.blocks * model::kPagePositions, now_micros());
   cached_tokens_ += sequence.cached();
   scheduler_.start(sequence.id());
+  follow(request);
   update(request);
   sink_(link::Started{sequence.id(), sequence.prompt_tokens()});
   return true;
+}
+
+Prefix ServedModel::read_before(const Request& request) {
+  const auto tokens = request.sequence.tokens();
+  return pools_->prefixes().find(request.owner.user, tokens, reusable_blocks(tokens));
+}
+
+void ServedModel::follow(Request& request) {
+  const Sequence& sequence = request.sequence;
+  request.awaited = sequence.cached() / model::kPagePositions;
+  for (const auto& [id, other] : requests_) {
+    const Sequence& its = other.sequence;
+    if (!its.started() || its.pending() <= 1 || its.paused() || other.follows != nullptr) continue;
+    if (&other == &request || other.which > request.which) continue;
+    if (other.owner.user != request.owner.user || other.owner.app != request.owner.app) continue;
+    const uint32_t shared = shared_blocks(its.tokens(), sequence.tokens());
+    // It has given back what a row there sees of a window.
+    if (shared < reusable_blocks(its.tokens().first(its.cached()))) continue;
+    if (shared <= request.awaited) continue;
+    request.follows = &other;
+    request.awaited = shared;
+  }
+  if (request.follows == nullptr) return;
+  followers_.push_back(&request);
+  release_followers(*request.follows, false);
+}
+
+void ServedModel::release_followers(const Request& leader, bool ends) {
+  std::vector<Request*> released;
+  for (Request* follower : followers_) {
+    if (follower->follows != &leader) continue;
+    const uint32_t awaited = follower->awaited * model::kPagePositions;
+    if (leader.sequence.started() && leader.sequence.cached() >= awaited) {
+      leader.sequence.keep(leader.owner.user, awaited);
+    } else if (!ends) {
+      continue;
+    }
+    released.push_back(follower);
+  }
+  // All first: one of them may follow another from here on.
+  for (Request* follower : released) stop_following(*follower);
+  for (Request* follower : released) {
+    const Prefix prefix = read_before(*follower);
+    const uint32_t tokens = prefix.blocks * model::kPagePositions;
+    const bool more = tokens > follower->sequence.cached();
+    if (more) {
+      cached_tokens_ += tokens - follower->sequence.cached();
+      follower->sequence.reuse(prefix);
+    }
+    if (more || ends) follow(*follower);
+    update(*follower);
+  }
+}
+
+void ServedModel::stop_following(Request& request) {
+  if (std::exchange(request.follows, nullptr) != nullptr) std::erase(followers_, &request);
 }
 
 std::optional<uint64_t> ServedModel::stalled(const std::vector<uint64_t>& spared) const {
@@ -190,6 +256,8 @@ void ServedModel::evict(Request& request, size_t whose) {
   request.paused_since = 0;
   ++evicted_;
   scheduler_.evict(request.sequence.id(), whose);
+  stop_following(request);
+  release_followers(request, true);
 }
 
 void ServedModel::drop_from_step(const Request& request) {
@@ -204,7 +272,8 @@ void ServedModel::drop_from_step(const Request& request) {
 void ServedModel::update(Request& request) {
   const bool paused = request.sequence.paused();
   if (paused != (request.paused_since != 0)) request.paused_since = paused ? now_micros() : 0;
-  scheduler_.update(request.sequence.id(), request.sequence.pending(), paused);
+  const uint32_t pending = request.follows != nullptr ? 0 : request.sequence.pending();
+  scheduler_.update(request.sequence.id(), pending, paused);
 }
 
 bool ServedModel::ready(size_t which) const {
@@ -285,6 +354,9 @@ void ServedModel::commit(size_t which) {
     Request& request = *std::exchange(part.request, nullptr);
     Sequence& sequence = request.sequence;
     sequence.advance(part.rows);
+    computed_tokens_ += part.rows;
+    release_followers(request, false);
+    sequence.retire();
     if (!part.selected) {
       update(request);
       continue;
@@ -318,7 +390,9 @@ void ServedModel::forget(Request& request) {
   const uint64_t id = request.sequence.id();
   scheduler_.remove(id);
   if (request.deadline != 0) deadlines_.erase({request.deadline, id});
-  requests_.erase(id);
+  stop_following(request);
+  const auto ended = requests_.extract(id);
+  release_followers(ended.mapped(), true);
 }
 
 std::optional<link::Position> ServedModel::position(uint64_t id) const {
@@ -341,6 +415,7 @@ link::Load ServedModel::load() const {
   load.parked = parked_;
   load.evicted = evicted_;
   load.cached_tokens = cached_tokens_;
+  load.computed_tokens = computed_tokens_;
   return load;
 }
 

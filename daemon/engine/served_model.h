@@ -4,6 +4,10 @@
 // one batch, and hands on what came out. A step advances slice by slice; one of each class may be in work,
 // each in a place of its own, so that a more urgent one overtakes a *parked* one between two slices. Who
 // starts, gives way and takes part is for the scheduler; the caller says which class goes next.
+//
+// A running request *follows* another of its app that reads the same beginning, until the cache has it: of
+// several that begin alike, n answers to one prompt say, each token is read once. It has its place meanwhile,
+// and follows none that is less urgent.
 #pragma once
 
 #include <array>
@@ -66,8 +70,10 @@ class ServedModel {
     Sequence sequence;
     Owner owner;
     size_t which;
-    Micros deadline = 0;      // 0: none
-    Micros paused_since = 0;  // 0: it is not
+    Micros deadline = 0;               // 0: none
+    Micros paused_since = 0;           // 0: it is not
+    const Request* follows = nullptr;  // itself one that follows nobody
+    uint32_t awaited = 0;              // blocks of that one's tokens
   };
   // A step in work.
   struct Part {
@@ -85,6 +91,8 @@ class ServedModel {
               Engine::Sink sink);
 
   bool start(Request& request);
+  // What the cache has of its tokens.
+  Prefix read_before(const Request& request);
   Error queue_is_full(const link::Start& start) const;
   // FACET_DEADLINE, if by what is known the first token of one that waits comes too late.
   Result<void> check_deadline(const Request& request);
@@ -97,6 +105,11 @@ class ServedModel {
   // The request that has waited longest for its reader, for kStalledMicros at least, in its place, and is not
   // one of `spared`.
   std::optional<uint64_t> stalled(const std::vector<uint64_t>& spared) const;
+  // Follows whoever reads more of its tokens than the cache has; nobody if there is none.
+  void follow(Request& request);
+  // Hands what `leader` has read to those who waited for that much, also that nothing more comes of it.
+  void release_followers(const Request& leader, bool ends);
+  void stop_following(Request& request);
   // Its place goes to one of class `whose`.
   void evict(Request& request, size_t whose);
   // Takes it out of the step in work, if it is in one.
@@ -120,10 +133,11 @@ class ServedModel {
   Scheduler scheduler_;
   bool blocked_ = false;  // someone waits because there was no room at the last admit()
   std::set<std::pair<Micros, uint64_t>> deadlines_;
-  uint64_t parked_ = 0, evicted_ = 0, cached_tokens_ = 0;  // so far
-  std::unordered_map<uint64_t, Request> requests_;         // its elements stay where they are
-  std::vector<Step> steps_;                                // one per class; empty parts: none in work
-  std::vector<float> logits_;                              // of one row
+  std::vector<Request*> followers_;
+  uint64_t parked_ = 0, evicted_ = 0, cached_tokens_ = 0, computed_tokens_ = 0;  // so far
+  std::unordered_map<uint64_t, Request> requests_;  // its elements stay where they are
+  std::vector<Step> steps_;                         // one per class; empty parts: none in work
+  std::vector<float> logits_;                       // of one row
   sampling::Workspace workspace_;
 };
 

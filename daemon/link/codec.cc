@@ -112,8 +112,8 @@ Result<void> read(wire::Started::Reader from, Started& to) {
 }
 
 Result<void> read(wire::Load::Reader from, Load& to) {
-  to = {from.getRunning(), from.getWaiting(), from.getCachePages(),  from.getCachePagesFree(),
-        from.getParked(),  from.getEvicted(), from.getCachedTokens()};
+  to = {from.getRunning(), from.getWaiting(), from.getCachePages(),   from.getCachePagesFree(),
+        from.getParked(),  from.getEvicted(), from.getCachedTokens(), from.getComputedTokens()};
   return {};
 }
 
@@ -165,6 +165,7 @@ Result<void> write_member(const Load& from, wire::FromEngine::Builder to) {
   load.setParked(from.parked);
   load.setEvicted(from.evicted);
   load.setCachedTokens(from.cached_tokens);
+  load.setComputedTokens(from.computed_tokens);
   return {};
 }
 

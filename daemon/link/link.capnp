@@ -81,4 +81,5 @@ struct Load {
   parked @4 :UInt64;        # since the engine's start
   evicted @5 :UInt64;
   cachedTokens @6 :UInt64;
+  computedTokens @7 :UInt64;
 }

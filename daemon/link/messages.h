@@ -80,10 +80,11 @@ struct Load {
   uint64_t cache_pages = 0;
   uint64_t cache_pages_free = 0;
   // Since the engine's start: steps that waited for a more urgent one between two slices, requests that gave
-  // their place up, and tokens of prompts that were not read again.
+  // their place up, tokens of prompts that were not read again, and tokens that went through the model.
   uint64_t parked = 0;
   uint64_t evicted = 0;
   uint64_t cached_tokens = 0;
+  uint64_t computed_tokens = 0;
 
   bool operator==(const Load&) const = default;
 };

@@ -38,8 +38,12 @@ void add_parts(const client::Token& token, Json& line) {
 
 }  // namespace
 
-std::string json_line(const client::Token& token, bool logprobs) {
-  Json line = {{"type", "token"}, {"sequence", token.sequence}, {"id", token.id}, {"text", token.text}};
+std::string json_line(const client::Token& token, bool logprobs, bool choices) {
+  Json line = {{"type", "token"}};
+  if (choices) line["choice"] = token.choice;
+  line["sequence"] = token.sequence;
+  line["id"] = token.id;
+  line["text"] = token.text;
   add_parts(token, line);
   if (logprobs) {
     line["logprob"] = token.logprob;
@@ -48,8 +52,11 @@ std::string json_line(const client::Token& token, bool logprobs) {
   return line.dump() + "\n";
 }
 
-std::string json_line(const client::Completion& answer, const client::Token& rest) {
-  Json line = {{"type", "finish"}, {"reason", client::name_of(answer.reason)}, {"text", rest.text}};
+std::string json_line(const client::Completion& answer, const client::Token& rest, bool choices) {
+  Json line = {{"type", "finish"}};
+  if (choices) line["choice"] = rest.choice;
+  line["reason"] = client::name_of(answer.reason);
+  line["text"] = rest.text;
   add_parts(rest, line);
   line["usage"] = {{"prompt_tokens", answer.usage.prompt_tokens},
                    {"generated_tokens", answer.usage.generated_tokens},

@@ -72,6 +72,10 @@ void add_complete(CLI::App& app, Arguments& arguments) {
   prompt->excludes(ids);
   add_request(app, request);
   app.add_flag("--special", request.parse_special, "control tokens written in the prompt are control tokens");
+  app.add_option("--choices", arguments.complete.choices,
+                 "so many answers, with the seeds seed, seed + 1, ...")
+      ->check(CLI::Range(1u, 64u))
+      ->capture_default_str();
   app.add_flag("--ignore-end", request.ignore_end, "go on after end tokens");
   app.add_flag("--json", arguments.complete.json, "a JSON object per token, then one with the finish");
   app.add_flag("--stats", arguments.complete.stats, "tokens per second, on standard error");

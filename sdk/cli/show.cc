@@ -50,6 +50,7 @@ Json json_of(const client::Status& status) {
           {"parked", status.parked},
           {"evicted", status.evicted},
           {"cached_tokens", status.cached_tokens},
+          {"computed_tokens", status.computed_tokens},
           {"requests", requests}};
 }
 
@@ -77,7 +78,7 @@ std::string text_of(const client::Status& status) {
                      "cache pages  " + number(status.cache_pages_free) + " of " + number(status.cache_pages) +
                      " free\n" + "so far       " + number(status.parked) + " steps parked, " +
                      number(status.evicted) + " requests evicted, " + number(status.cached_tokens) +
-                     " prompt tokens cached\n";
+                     " prompt tokens cached, " + number(status.computed_tokens) + " tokens computed\n";
   for (const auto& request : status.requests) {
     text += std::string("  ") + (request.running ? "running " : "waiting ") + padded(request.app, 20) + " " +
             padded(request.model, 24) + " " + client::name_of(request.priority) + ", " +

@@ -148,6 +148,8 @@ Result<void> read(wire::Generate::Reader from, Generate& to) {
   FACET_CHECK(read_prompt(from.getPrompt(), to.prompt));
   to.deadline_ms = from.getDeadline();
   FACET_CHECK(check_deadline(to.deadline_ms));
+  to.choices = std::max(from.getChoices(), 1u);
+  FACET_CHECK(check_count(to.choices, kMaxChoices, "choices"));
   to.parse_special = from.getParseSpecial();
   to.max_tokens = from.getMaxTokens();
   auto stop = from.getStop();
@@ -169,6 +171,8 @@ Result<void> write(const Generate& from, wire::Generate::Builder to) {
   FACET_CHECK(write_prompt(from.prompt, to.initPrompt()));
   FACET_CHECK(check_deadline(from.deadline_ms));
   to.setDeadline(from.deadline_ms);
+  FACET_CHECK(check_count(from.choices, kMaxChoices, "choices"));
+  to.setChoices(from.choices);
   to.setParseSpecial(from.parse_special);
   to.setMaxTokens(from.max_tokens);
   FACET_CHECK(check_count(from.stop.size(), kMaxStopStrings, "stop strings"));
@@ -243,6 +247,7 @@ Result<void> read(wire::ServerHello::Reader from, ServerHello& to) {
   to.limits.tools_bytes = limits.getToolsBytes();
   to.limits.json_nesting = limits.getJsonNesting();
   to.limits.chat_parts = limits.getChatParts();
+  to.limits.choices = limits.getChoices();
   return {};
 }
 
@@ -271,6 +276,7 @@ Result<void> write(const ServerHello& from, wire::ServerHello::Builder to) {
   limits.setToolsBytes(from.limits.tools_bytes);
   limits.setJsonNesting(from.limits.json_nesting);
   limits.setChatParts(from.limits.chat_parts);
+  limits.setChoices(from.limits.choices);
   return {};
 }
 
@@ -400,6 +406,7 @@ Result<void> read(wire::Status::Reader from, Status& to) {
   to.parked = from.getParked();
   to.evicted = from.getEvicted();
   to.cached_tokens = from.getCachedTokens();
+  to.computed_tokens = from.getComputedTokens();
   return read_text(from.getBackend(), kMaxNameBytes, "the backend's name", to.backend);
 }
 
@@ -424,6 +431,7 @@ Result<void> write(const Status& from, wire::Status::Builder to) {
   to.setParked(from.parked);
   to.setEvicted(from.evicted);
   to.setCachedTokens(from.cached_tokens);
+  to.setComputedTokens(from.computed_tokens);
   return {};
 }
 

@@ -18,6 +18,10 @@
 # Deadline: a request may carry one, if the daemon's `hello` has the feature "deadline". It is answered by `failed` (16, deadline) at
 # once if by what is known its first token would come too late, and by `finish` (reason deadline) when it passes.
 #
+# Choices: a `generate` with n choices, if the daemon's `hello` has the feature "choices", is n requests that differ in their seeds
+# alone: choice i has the id `id + i` and the seed `seed + i`, and what holds for a request holds for each of them: its own tokens and end, its own
+# credit and cancel, and it counts for the limits. They are taken or refused together. The prompt is read once for them all.
+#
 # Bounds: the daemon's `hello` names its limits. A message over the size, nesting or pointer limits, or one that does not
 # decode, ends the connection with `failed` for request 0. An enum value or union member unknown to the reader is `unsupported`.
 
@@ -98,6 +102,7 @@ struct Limits {
   toolsBytes @11 :UInt32;     # of all declarations
   jsonNesting @12 :UInt32;    # objects and arrays inside each other, in declarations and arguments
   chatParts @13 :UInt32;      # content parts and tool calls of all messages together
+  choices @14 :UInt32;        # of one `generate`; 0 without the feature "choices"
 }
 
 struct ListModels {
@@ -157,6 +162,7 @@ struct Generate {
   sampling @8 :Sampling;
   priority @9 :Priority = standard;
   credit @10 :UInt32;          # tokens granted at once; 0: without bound
+  choices @13 :UInt32 = 1;     # so many answers to the prompt; the feature "choices"
   deadline @12 :UInt32;        # milliseconds from its receipt in which the answer shall be whole, at most a day; 0: none
 }
 
@@ -276,6 +282,7 @@ struct Status {
   parked @12 :UInt64;          # steps that waited for a more urgent one
   evicted @13 :UInt64;         # requests that gave their place up; they go on later
   cachedTokens @14 :UInt64;    # of prompts: read before for the same user, so not again
+  computedTokens @15 :UInt64;  # that went through the model
 }
 
 struct RequestStatus {

@@ -24,6 +24,8 @@ constexpr size_t kMaxStopStrings = 64;
 constexpr size_t kMaxStopBytes = 1024;
 constexpr size_t kMaxLogitBiases = 1024;
 constexpr size_t kMaxLogprobs = 64;
+// Answers to one prompt that one `generate` asks for.
+constexpr size_t kMaxChoices = 64;
 // Times longer than an hour are said, and read, as an hour.
 constexpr unsigned kMaxRetryAfterMs = 60 * 60 * 1000;
 // The longest wait that is told; a longer one is read as that: a day.

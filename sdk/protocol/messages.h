@@ -20,6 +20,8 @@ constexpr uint32_t kVersion = 1;
 constexpr char kFeatureChat[] = "chat";
 // The daemon keeps the deadline of a request.
 constexpr char kFeatureDeadline[] = "deadline";
+// A request may ask for several answers to its prompt.
+constexpr char kFeatureChoices[] = "choices";
 
 using RequestId = uint64_t;
 
@@ -111,6 +113,7 @@ struct Generate {
   Priority priority = Priority::kStandard;
   uint32_t credit = 0;
   uint32_t deadline_ms = 0;
+  uint32_t choices = 1;
 };
 
 struct Cancel {
@@ -145,6 +148,7 @@ struct Limits {
   uint32_t tools_bytes = 0;
   uint32_t json_nesting = 0;
   uint32_t chat_parts = 0;
+  uint32_t choices = 0;
 
   bool operator==(const Limits&) const = default;
 };
@@ -251,6 +255,7 @@ struct Status {
   uint64_t parked = 0;
   uint64_t evicted = 0;
   uint64_t cached_tokens = 0;
+  uint64_t computed_tokens = 0;
 };
 
 struct Failed {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <deque>
 #include <optional>
 
 #include "sdk/protocol/limits.h"
@@ -29,7 +30,8 @@ facet::Result<Answer> ask(Connection& connection) {
 }
 
 // Whether the request can be said, to that daemon.
-facet::Result<void> check(const GenerateRequest& request, const protocol::ServerHello& daemon) {
+facet::Result<void> check(const GenerateRequest& request, uint32_t choices,
+                          const protocol::ServerHello& daemon) {
   auto can = [&](const char* feature) {
     return std::find(daemon.features.begin(), daemon.features.end(), feature) != daemon.features.end();
   };
@@ -45,6 +47,15 @@ facet::Result<void> check(const GenerateRequest& request, const protocol::Server
   if (deadline != 0 && !can(protocol::kFeatureDeadline)) {
     return facet::Error{FACET_UNSUPPORTED, "the daemon (" + daemon.server + ") keeps no deadlines"};
   }
+  if (choices > 1 && !can(protocol::kFeatureChoices)) {
+    return facet::Error{FACET_UNSUPPORTED,
+                        "the daemon (" + daemon.server + ") gives one answer to a request"};
+  }
+  const uint32_t most = std::max(daemon.limits.choices, 1u);
+  if (choices < 1 || choices > most) {
+    return facet::Error{FACET_INVALID_ARGUMENT, "choices: " + std::to_string(choices) +
+                                                    ", it is between 1 and " + std::to_string(most)};
+  }
   return {};
 }
 
@@ -56,75 +67,75 @@ class Client::Impl {
       : connection_(std::move(connection)), window_(std::max(window, 1u)) {}
 
   Connection& connection() { return *connection_; }
-  Result<Completion> generate(const GenerateRequest& request, const OnToken& on_token, std::stop_token stop);
+  Result<std::vector<Completion>> generate(const GenerateRequest& request, uint32_t choices,
+                                           const OnToken& on_token, std::stop_token stop);
 
  private:
+  class Choice;
   class Generation;
 
   std::unique_ptr<Connection> connection_;
   const uint32_t window_;
 };
 
-// One call of generate.
-class Client::Impl::Generation {
+// One answer that a call of generate awaits: a request of its own, under its own id.
+class Client::Impl::Choice {
  public:
-  Generation(Impl& client, const OnToken& on_token)
-      // All tokens of the window, and the finish.
-      : connection_(client.connection()),
-        window_(client.window_),
-        on_token_(on_token),
-        call_(connection_, size_t{window_} + 1) {}
+  Choice(Connection& connection, protocol::RequestId id, uint32_t number, uint32_t window,
+         const OnToken& on_token)
+      : connection_(connection), id_(id), number_(number), window_(window), on_token_(on_token) {}
 
-  // A callback that threw leaves a request that nobody waits for.
-  ~Generation() {
-    if (open_) cancel();
-  }
+  bool open() const { return open_; }
+  Completion& answer() { return answer_; }
 
-  facet::Result<void> start(const GenerateRequest& request) {
-    auto message = to_protocol(request);
-    message.id = call_.id();
-    message.credit = window_;
-    FACET_CHECK(call_.send(message));
-    open_ = true;
-    return {};
-  }
-
-  // From any thread while this lives. If it cannot be sent, then next() fails.
+  void set_open(bool open) { open_ = open; }
+  // From any thread while this lives. If it cannot be sent, then the next message says so.
   void cancel() {
-    if (!cancelled_.exchange(true)) (void)connection_.send(protocol::Cancel{call_.id()}).ok();
+    if (!cancelled_.exchange(true)) (void)connection_.send(protocol::Cancel{id_}).ok();
   }
 
-  facet::Result<Completion> run() {
-    for (;;) {
-      auto message = call_.next();
-      if (!message.ok()) {
-        open_ = false;
-        return std::move(message).error();
-      }
-      if (auto* token = std::get_if<protocol::Token>(&*message)) {
-        if (token->sequence != answer_.ids.size())
-          return facet::Error{FACET_MALFORMED, "the daemon left out a token"};
-        take(std::move(*token));
-      } else if (auto* finish = std::get_if<protocol::Finish>(&*message)) {
-        return finished(std::move(*finish));
-      } else if (auto* failed = std::get_if<protocol::Failed>(&*message)) {
-        open_ = false;
-        return facet::Error{failed->code, std::move(failed->message), failed->retry_after_ms};
-      } else {
-        return facet::Error{unexpected().code, unexpected().message};
-      }
+  facet::Result<void> take(protocol::ServerMessage&& message) {
+    if (auto* token = std::get_if<protocol::Token>(&message)) {
+      if (token->sequence != answer_.ids.size())
+        return facet::Error{FACET_MALFORMED, "the daemon left out a token"};
+      take(std::move(*token));
+    } else if (auto* finish = std::get_if<protocol::Finish>(&message)) {
+      take(std::move(*finish));
+    } else if (auto* failed = std::get_if<protocol::Failed>(&message)) {
+      open_ = false;
+      return facet::Error{failed->code, std::move(failed->message), failed->retry_after_ms};
+    } else {
+      return facet::Error{unexpected().code, unexpected().message};
     }
+    return {};
   }
 
  private:
   void take(protocol::Token&& message) {
     deliver(from_protocol(std::move(message)));
     if (++taken_ < (window_ + 1) / 2) return;
-    // If it cannot be sent the daemon is gone: what it sent before still counts, then next() says so.
-    (void)connection_.send(protocol::Credit{call_.id(), std::exchange(taken_, 0)}).ok();
+    // If it cannot be sent the daemon is gone: what it sent before still counts, then the next message says
+    // so.
+    (void)connection_.send(protocol::Credit{id_, std::exchange(taken_, 0)}).ok();
   }
 
-  void deliver(const Token& token) {
+  void take(protocol::Finish&& finish) {
+    open_ = false;
+    if (!finish.text.empty() || !finish.parts.empty()) {
+      Token rest;
+      rest.sequence = static_cast<uint32_t>(answer_.ids.size());
+      rest.text = std::move(finish.text);
+      rest.parts = from_protocol(std::move(finish.parts));
+      cancelled_ = true;  // there is nothing left to cancel
+      deliver(std::move(rest));
+    }
+    answer_.reason = from_protocol(finish.reason);
+    answer_.usage = from_protocol(finish.usage);
+    answer_.timings = from_protocol(finish.timings);
+  }
+
+  void deliver(Token token) {
+    token.choice = number_;
     answer_.text += token.text;
     for (const Part& part : token.parts) add(part);
     if (token.id != Token::kNoId) answer_.ids.push_back(token.id);
@@ -148,26 +159,11 @@ class Client::Impl::Generation {
     }
   }
 
-  Completion finished(protocol::Finish&& finish) {
-    open_ = false;
-    if (!finish.text.empty() || !finish.parts.empty()) {
-      Token rest;
-      rest.sequence = static_cast<uint32_t>(answer_.ids.size());
-      rest.text = std::move(finish.text);
-      rest.parts = from_protocol(std::move(finish.parts));
-      cancelled_ = true;  // there is nothing left to cancel
-      deliver(rest);
-    }
-    answer_.reason = from_protocol(finish.reason);
-    answer_.usage = from_protocol(finish.usage);
-    answer_.timings = from_protocol(finish.timings);
-    return std::move(answer_);
-  }
-
   Connection& connection_;
+  const protocol::RequestId id_;
+  const uint32_t number_;
   const uint32_t window_;
   const OnToken& on_token_;
-  Connection::Call call_;
   std::atomic<bool> cancelled_ = false;
   bool open_ = false;
   bool refused_ = false;  // by the callback, which is not called again
@@ -175,23 +171,79 @@ class Client::Impl::Generation {
   Completion answer_;
 };
 
-Result<Completion> Client::Impl::generate(const GenerateRequest& request, const OnToken& on_token,
-                                          std::stop_token stop) {
+// One call of generate.
+class Client::Impl::Generation {
+ public:
+  Generation(Impl& client, uint32_t choices, const OnToken& on_token)
+      : window_(client.window_),
+        // All tokens of the window, and the finish.
+        call_(client.connection(), size_t{window_} + 1, choices) {
+    for (uint32_t i = 0; i < choices; ++i) {
+      choices_.emplace_back(client.connection(), call_.id() + i, i, window_, on_token);
+    }
+  }
+
+  // A callback that threw, or a choice that failed, leaves requests that nobody waits for.
+  ~Generation() {
+    for (Choice& choice : choices_) {
+      if (choice.open()) choice.cancel();
+    }
+  }
+
+  facet::Result<void> start(const GenerateRequest& request) {
+    auto message = to_protocol(request);
+    message.id = call_.id();
+    message.credit = window_;
+    message.choices = static_cast<uint32_t>(choices_.size());
+    FACET_CHECK(call_.send(message));
+    for (Choice& choice : choices_) choice.set_open(true);
+    return {};
+  }
+
+  // From any thread while this lives.
+  void cancel() {
+    for (Choice& choice : choices_) choice.cancel();
+  }
+
+  facet::Result<std::vector<Completion>> run() {
+    for (size_t left = choices_.size(); left > 0;) {
+      auto message = call_.next();
+      if (!message.ok()) {
+        for (Choice& choice : choices_) choice.set_open(false);
+        return std::move(message).error();
+      }
+      Choice& choice = choices_[request_of(*message) - call_.id()];
+      FACET_CHECK(choice.take(*std::move(message)));
+      if (!choice.open()) --left;
+    }
+    std::vector<Completion> answers;
+    for (Choice& choice : choices_) answers.push_back(std::move(choice.answer()));
+    return answers;
+  }
+
+ private:
+  const uint32_t window_;
+  Connection::Call call_;
+  std::deque<Choice> choices_;
+};
+
+Result<std::vector<Completion>> Client::Impl::generate(const GenerateRequest& request, uint32_t choices,
+                                                       const OnToken& on_token, std::stop_token stop) {
   if (stop.stop_requested()) {
     Completion nothing;
     nothing.reason = FinishReason::cancelled;
-    return nothing;
+    return std::vector<Completion>(choices, nothing);
   }
-  if (auto able = check(request, connection_->hello()); !able.ok()) {
+  if (auto able = check(request, choices, connection_->hello()); !able.ok()) {
     return from_protocol(std::move(able).error());
   }
-  Generation generation(*this, on_token);
+  Generation generation(*this, choices, on_token);
   if (auto started = generation.start(request); !started.ok())
     return from_protocol(std::move(started).error());
   std::stop_callback on_stop(stop, [&] { generation.cancel(); });
-  auto answer = generation.run();
-  if (!answer.ok()) return from_protocol(std::move(answer).error());
-  return *std::move(answer);
+  auto answers = generation.run();
+  if (!answers.ok()) return from_protocol(std::move(answers).error());
+  return *std::move(answers);
 }
 
 // ---- the public face
@@ -210,7 +262,14 @@ Client::~Client() = default;
 
 Result<Completion> Client::generate(const GenerateRequest& request, const OnToken& on_token,
                                     std::stop_token stop) {
-  return impl_->generate(request, on_token, std::move(stop));
+  auto answers = impl_->generate(request, 1, on_token, std::move(stop));
+  if (!answers) return answers.error();
+  return std::move(answers->front());
+}
+
+Result<std::vector<Completion>> Client::generate_choices(const GenerateRequest& request, uint32_t choices,
+                                                         const OnToken& on_token, std::stop_token stop) {
+  return impl_->generate(request, choices, on_token, std::move(stop));
 }
 
 Result<std::vector<Model>> Client::models() {

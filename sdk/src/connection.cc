@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <system_error>
+#include <utility>
 
 namespace facet::client {
 namespace {
@@ -20,7 +21,8 @@ facet::Error gone(int error) {
   return gone(std::generic_category().message(error));
 }
 
-// The call that a message is about; 0: the connection.
+}  // namespace
+
 protocol::RequestId request_of(const protocol::ServerMessage& message) {
   return std::visit(
       [](const auto& one) -> protocol::RequestId {
@@ -29,8 +31,6 @@ protocol::RequestId request_of(const protocol::ServerMessage& message) {
       },
       message);
 }
-
-}  // namespace
 
 // ---- opening
 
@@ -187,20 +187,21 @@ void Connection::hand_over() {
 
 // ---- calls
 
-Connection::Call::Call(Connection& connection, size_t mailbox)
+Connection::Call::Call(Connection& connection, size_t mailbox, uint32_t requests)
     : connection_(connection),
+      requests_(requests),
       id_([&] {
         std::lock_guard lock(connection.mutex_);
-        return connection.next_id_++;
+        return std::exchange(connection.next_id_, connection.next_id_ + requests);
       }()),
-      most_(mailbox) {
+      most_(mailbox * requests) {
   std::lock_guard lock(connection.mutex_);
-  connection.calls_.emplace(id_, this);
+  for (uint32_t i = 0; i < requests; ++i) connection.calls_.emplace(id_ + i, this);
 }
 
 Connection::Call::~Call() {
   std::lock_guard lock(connection_.mutex_);
-  connection_.calls_.erase(id_);
+  for (uint32_t i = 0; i < requests_; ++i) connection_.calls_.erase(id_ + i);
 }
 
 facet::Result<void> Connection::Call::send(const protocol::ClientMessage& message) {

@@ -1,10 +1,10 @@
 // One connection that several threads share.
 //
-// A *call* is one request with its own id; what the daemon says about it waits in the call's mailbox. There
-// is no reading thread: of the threads that wait for an answer one *leads*: it reads the socket, fills the
-// mailboxes, and takes its own messages straight from there, without another thread in between. When it has
-// what it waited for it hands the lead to another waiting thread. If no thread waits nobody reads, and credit
-// bounds what the daemon sends meanwhile.
+// A *call* is one request with its own id, or several with ids in a row; what the daemon says about them
+// waits in the call's mailbox. There is no reading thread: of the threads that wait for an answer one
+// *leads*: it reads the socket, fills the mailboxes, and takes its own messages straight from there, without
+// another thread in between. When it has what it waited for it hands the lead to another waiting thread. If
+// no thread waits nobody reads, and credit bounds what the daemon sends meanwhile.
 #pragma once
 
 #include <condition_variable>
@@ -24,18 +24,23 @@
 
 namespace facet::client {
 
+// What a message is about; 0: the connection.
+protocol::RequestId request_of(const protocol::ServerMessage& message);
+
 class Connection {
  public:
   // A call is open from its constructor to its destructor. It belongs to one thread; the connection outlives
   // it.
   class Call {
    public:
-    // At most `mailbox` messages may wait; a daemon that sends more broke its word, and the connection ends.
-    Call(Connection& connection, size_t mailbox);
+    // At most `mailbox` messages of each of `requests` may wait; a daemon that sends more broke its word, and
+    // the connection ends.
+    Call(Connection& connection, size_t mailbox, uint32_t requests = 1);
     ~Call();
     Call(const Call&) = delete;
     Call& operator=(const Call&) = delete;
 
+    // Of the first request.
     protocol::RequestId id() const { return id_; }
     // Sends a message of this call. If the connection is lost, the error is what the daemon last said about
     // it.
@@ -46,6 +51,7 @@ class Connection {
    private:
     friend class Connection;
     Connection& connection_;
+    const uint32_t requests_;
     const protocol::RequestId id_;
     const size_t most_;
     // Under the connection's mutex:

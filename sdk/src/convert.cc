@@ -106,7 +106,8 @@ protocol::Generate to_protocol(const GenerateRequest& request) {
 }
 
 Token from_protocol(protocol::Token&& token) {
-  Token to{.sequence = token.sequence,
+  Token to{.choice = 0,
+           .sequence = token.sequence,
            .id = token.token,
            .text = std::move(token.text),
            .logprob = token.logprob,
@@ -149,7 +150,8 @@ Status from_protocol(protocol::Status&& status) {
             .backend = std::move(status.backend),
             .parked = status.parked,
             .evicted = status.evicted,
-            .cached_tokens = status.cached_tokens};
+            .cached_tokens = status.cached_tokens,
+            .computed_tokens = status.computed_tokens};
   for (auto& request : status.requests) to.requests.push_back(from_protocol(std::move(request)));
   return to;
 }

@@ -226,7 +226,7 @@ TEST_CASE("clients: the status shows what the engine counts, and nothing of a lo
   Stage stage;
   stage.engine.accept_and_greet();
   Client client = stage.daemon.client();
-  stage.engine.send(link::Load{1, 2, 30, 4, 5, 6, 7});
+  stage.engine.send(link::Load{1, 2, 30, 4, 5, 6, 7, 8});
   REQUIRE(comes_true([&] { return client.status().cache_pages == 30; }));
   const auto status = client.status();
   CHECK(status.running == 1);
@@ -235,6 +235,7 @@ TEST_CASE("clients: the status shows what the engine counts, and nothing of a lo
   CHECK(status.parked == 5);
   CHECK(status.evicted == 6);
   CHECK(status.cached_tokens == 7);
+  CHECK(status.computed_tokens == 8);
   stage.engine.close();
   CHECK(comes_true([&] { return client.status().cached_tokens == 0; }));
 }
@@ -377,6 +378,77 @@ TEST_CASE("clients: a deadline goes to the engine as a moment, and its finish co
   const auto failed = client.receive_as<protocol::Failed>();
   CHECK(failed.id == 3);
   CHECK(failed.code == FACET_TOO_LARGE);
+}
+
+TEST_CASE("clients: several choices are as many requests, which differ in their seeds") {
+  Stage stage;
+  stage.engine.accept_and_greet();
+  Client client = stage.daemon.client();
+  const auto& features = client.greeted().features;
+  CHECK(std::count(features.begin(), features.end(), "choices") == 1);
+  CHECK(client.greeted().limits.choices == protocol::kMaxChoices);
+  auto forked = request(5, 20, 9);
+  forked.choices = 3;
+  forked.sampling.seed = ~uint64_t{0};
+  client.send(forked);
+  std::vector<uint64_t> ids;
+  for (uint64_t choice = 0; choice < 3; ++choice) {
+    const auto start = stage.engine.receive_as<link::Start>();
+    CHECK(start.request.choices == 1);
+    CHECK(start.request.sampling.seed == ~uint64_t{0} + choice);
+    CHECK(start.request.prompt == forked.prompt);
+    ids.push_back(start.request.id);
+  }
+  CHECK(client.status().requests.size() == 3);
+  // Each has its own tokens, cancel and end.
+  stage.engine.send_token(ids[1], 0);
+  CHECK(client.receive_as<protocol::Token>().id == 6);
+  client.send(protocol::Cancel{7});
+  CHECK(stage.engine.receive_as<link::Cancel>().id == ids[2]);
+  stage.engine.finish(ids[2], 0);
+  CHECK(client.receive_as<protocol::Finish>().id == 7);
+  stage.engine.finish(ids[0], 0);
+  CHECK(client.receive_as<protocol::Finish>().id == 5);
+  // An id in the middle of the row is open.
+  client.send(forked);
+  CHECK(client.receive_as<protocol::Failed>().message == "request 6 is open already");
+}
+
+TEST_CASE("clients: choices are taken or refused together, and count for the limits") {
+  Stage stage({"--open-requests", "4", "--user-requests", "5"});
+  stage.engine.accept_and_greet();
+  Client client = stage.daemon.client();
+  auto forked = request(1, 20, 9);
+  const auto refused_whole = [&](Client& one, uint64_t id) {
+    forked.id = id;
+    one.send(forked);
+    for (uint64_t choice = 0; choice < forked.choices; ++choice) {
+      const auto failed = one.receive_as<protocol::Failed>();
+      CHECK(failed.id == id + choice);
+      CHECK(failed.code == FACET_EXHAUSTED);
+    }
+  };
+  forked.choices = 5;
+  refused_whole(client, 10);
+  forked.choices = 3;
+  client.send(forked);
+  std::vector<uint64_t> ids;
+  while (ids.size() < 3) ids.push_back(stage.engine.receive_as<link::Start>().request.id);
+  forked.choices = 2;
+  refused_whole(client, 20);
+  Client other = stage.daemon.client();
+  forked.choices = 3;
+  refused_whole(other, 30);
+  // A lost engine ends each of them.
+  stage.engine.close();
+  for (uint64_t choice = 0; choice < 3; ++choice) {
+    const auto failed = client.receive_as<protocol::Failed>();
+    CHECK(failed.id == 10 + choice);
+    CHECK(failed.code == FACET_ENGINE_LOST);
+  }
+  forked.id = ~uint64_t{0};
+  other.send(forked);
+  CHECK(other.receive_as<protocol::Failed>().message == "a request's id is 0");
 }
 
 TEST_CASE("clients: a deadline that passes while no engine is ready is told") {

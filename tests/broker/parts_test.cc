@@ -56,24 +56,24 @@ TEST_CASE("policy: limits of a connection and of its user hold, and what ends is
   CHECK(policy.admit_connection(3).ok());
 
   Holding a, b, c;
-  CHECK(policy.admit_request(1, a, 10).ok());
-  CHECK(policy.admit_request(1, a, 10).ok());
-  CHECK(policy.admit_request(1, a, 10).error().message ==
+  CHECK(policy.admit_requests(1, a, 1, 10).ok());
+  CHECK(policy.admit_requests(1, a, 1, 10).ok());
+  CHECK(policy.admit_requests(1, a, 1, 10).error().message ==
         "too many open requests on this connection (limit 2)");
-  CHECK(policy.admit_request(1, b, 101).error().code == FACET_EXHAUSTED);
-  CHECK(policy.admit_request(1, b, 100).ok());
-  CHECK(policy.admit_request(1, b, 0).error().message == "too many open requests of user 1 (limit 3)");
-  CHECK(policy.admit_request(3, c, 100).ok());  // another user's books
+  CHECK(policy.admit_requests(1, b, 1, 101).error().code == FACET_EXHAUSTED);
+  CHECK(policy.admit_requests(1, b, 1, 100).ok());
+  CHECK(policy.admit_requests(1, b, 1, 0).error().message == "too many open requests of user 1 (limit 3)");
+  CHECK(policy.admit_requests(3, c, 1, 100).ok());  // another user's books
   CHECK(policy.recharge(1, a, 0, 31).error().code == FACET_EXHAUSTED);
   CHECK(policy.recharge(1, a, 0, 30).ok());
   CHECK(a.bytes == 50);
   CHECK(policy.recharge(1, a, 30, 0).ok());
   policy.request_ended(1, &b, 100);
   CHECK(b.requests == 0);
-  CHECK(policy.admit_request(1, b, 100).ok());
+  CHECK(policy.admit_requests(1, b, 1, 100).ok());
   policy.request_ended(1, nullptr, 100);  // its connection has gone, and the user's books are in order
   Holding d;
-  CHECK(policy.admit_request(1, d, 100).ok());
+  CHECK(policy.admit_requests(1, d, 1, 100).ok());
 }
 
 TEST_CASE("policy: a user's own grant, else that of the first listed group, else everybody's") {

@@ -31,18 +31,22 @@ struct Answer {
 // An engine on a thread of its own.
 class Bench {
  public:
-  explicit Bench(engine::EngineOptions options) {
+  // `runs`: false, and nothing is taken from what is posted before go(): it comes at once.
+  explicit Bench(engine::EngineOptions options, bool runs = true) {
     options.backend = "reference";
     options.cache_f32 = true;
     auto made =
         engine::Engine::create(options, [this](link::FromEngine event) { events_.post(std::move(event)); });
     REQUIRE_MESSAGE(made.ok(), made.error().message);
     engine_ = std::move(*made);
+    if (runs) go();
+  }
+  void go() {
     thread_ = std::thread([this] { engine_->run(); });
   }
   ~Bench() {
     engine_->stop();
-    thread_.join();
+    if (thread_.joinable()) thread_.join();
   }
 
   uint64_t start(protocol::Generate request, const std::string& path = tiny_model_path("gemma3"),

@@ -298,6 +298,7 @@ TEST_CASE("cli: models and status, for people and as JSON") {
       status.parked = 11;
       status.evicted = 12;
       status.cached_tokens = 13;
+      status.computed_tokens = 14;
       status.requests = {{"a", "m", protocol::Priority::kStandard, true, 8, 9},
                          {"b", "m", protocol::Priority::kStandard, false, 0, 0, 3, 1200}};
       peer.send(status);
@@ -315,12 +316,14 @@ TEST_CASE("cli: models and status, for people and as JSON") {
   CHECK(end.output.find("standard, 8 + 9 tokens\n") != std::string::npos);
   CHECK(end.output.find("standard, 0 + 0 tokens, number 3 of its class, 1.2 s to wait\n") !=
         std::string::npos);
-  CHECK(end.output.find("11 steps parked, 12 requests evicted, 13 prompt tokens cached") !=
-        std::string::npos);
+  CHECK(
+      end.output.find("11 steps parked, 12 requests evicted, 13 prompt tokens cached, 14 tokens computed") !=
+      std::string::npos);
   end = run(daemon.path(), {"status", "--json"});
   CHECK(end.output.find("{\"server\":\"facetd 0.1.0\"") == 0);
   CHECK(end.output.find("\"position\":3,\"estimated_wait_ms\":1200}") != std::string::npos);
-  CHECK(end.output.find("\"parked\":11,\"evicted\":12,\"cached_tokens\":13") != std::string::npos);
+  CHECK(end.output.find("\"parked\":11,\"evicted\":12,\"cached_tokens\":13,\"computed_tokens\":14") !=
+        std::string::npos);
 }
 
 TEST_CASE("cli: --deadline is passed on; an answer that it cuts short is shown, and is a failure") {
@@ -345,5 +348,31 @@ TEST_CASE("cli: --deadline is passed on; an answer that it cuts short is shown, 
     CAPTURE(seconds);
     CHECK(run("/nonexistent/facet.sock", {"complete", "x", "--deadline", seconds}).code == 2);
     CHECK(run("/nonexistent/facet.sock", {"chat", "--deadline", seconds}).code == 2);
+  }
+}
+
+TEST_CASE("cli: --choices asks for several answers, shown one after the other or as JSON") {
+  const auto ask = [](std::vector<std::string> more) {
+    FakeDaemon daemon([](Peer& peer) {
+      peer.greet({protocol::kFeatureChoices}, {.choices = 2});
+      auto request = peer.next_of<protocol::Generate>();
+      if (!request || request->choices != 2) return;
+      peer.send_tokens(request->id + 1, 0, 2);
+      peer.send_tokens(request->id, 0, 1);
+      for (uint64_t choice = 0; choice < 2; ++choice) peer.send_finish(request->id + choice, 1);
+    });
+    more.insert(more.begin(), {"complete", "x", "--choices", "2"});
+    return run(daemon.path(), more);
+  };
+  auto end = ask({});
+  CHECK(end.code == 0);
+  CHECK(end.output == "[choice 1]\n0 \n[choice 2]\n0 1 \n");
+  end = ask({"--json"});
+  CHECK(end.code == 0);
+  CHECK(end.output.find("{\"type\":\"token\",\"choice\":1,\"sequence\":0,") == 0);
+  CHECK(end.output.find("{\"type\":\"finish\",\"choice\":0,\"reason\":\"stop\"") != std::string::npos);
+  CHECK(end.output.find("{\"type\":\"finish\",\"choice\":1,\"reason\":\"stop\"") != std::string::npos);
+  for (const char* choices : {"0", "65", "x"}) {
+    CHECK(run("/nonexistent/facet.sock", {"complete", "x", "--choices", choices}).code == 2);
   }
 }

@@ -78,3 +78,59 @@ TEST_CASE("client: a refusal says when a new try may succeed, if the daemon does
   CHECK(client.generate({.prompt = "x"}).error().retry_after == 1200ms);
   CHECK(client.generate({.prompt = "x"}).error().retry_after == 0ms);
 }
+
+TEST_CASE("client: several choices come to one callback, each with its number") {
+  FakeDaemon daemon([](Peer& peer) {
+    peer.greet({protocol::kFeatureChoices}, {.choices = 8});
+    for (int round = 0; round < 2; ++round) {
+      auto request = peer.next_of<protocol::Generate>();
+      if (!request || request->choices != 3) return;
+      const auto id = request->id;
+      peer.send_tokens(id + 1, 0, 2);
+      peer.send_tokens(id, 0, 1);
+      if (round == 0) {
+        // The callback wants no more of the last one.
+        peer.send_tokens(id + 2, 0, 1);
+        const auto cancel = peer.next_of<protocol::Cancel>();
+        if (!cancel || cancel->id != id + 2) return;
+        peer.send_finish(id + 2, 1, protocol::FinishReason::kCancelled);
+        peer.send_finish(id, 1, protocol::FinishReason::kStop, "end");
+        peer.send_finish(id + 1, 2);
+      } else {
+        peer.send(protocol::Failed{id + 1, FACET_INTERNAL, "no luck"});
+        for (const auto other : {id, id + 2}) {
+          const auto cancel = peer.next_of<protocol::Cancel>();
+          if (!cancel || cancel->id != other) return;
+        }
+      }
+    }
+    if (auto request = peer.next_of<protocol::Generate>()) peer.send_finish(request->id, 0);
+  });
+  Client client = connected(daemon);
+  for (uint32_t choices : {0u, 9u}) {
+    CHECK(client.generate_choices({.prompt = "x"}, choices).error().code == FACET_INVALID_ARGUMENT);
+  }
+  std::string texts[3];
+  const auto answers = client.generate_choices({.prompt = "x"}, 3, [&](const facet::client::Token& token) {
+    texts[token.choice] += token.text;
+    return token.choice != 2;
+  });
+  REQUIRE(answers.ok());
+  REQUIRE(answers->size() == 3);
+  CHECK((*answers)[0].text == "0 end");
+  CHECK((*answers)[1].text == "0 1 ");
+  CHECK((*answers)[2].reason == FinishReason::cancelled);
+  for (size_t n = 0; n < 3; ++n) CHECK(texts[n] == (*answers)[n].text);
+  CHECK(client.generate_choices({.prompt = "x"}, 3).error().message == "no luck");
+  CHECK(client.generate({.prompt = "x"}).ok());
+}
+
+TEST_CASE("client: a daemon that gives one answer is not asked for several") {
+  FakeDaemon daemon([](Peer& peer) {
+    peer.greet();
+    if (auto request = peer.next_of<protocol::Generate>()) peer.send_finish(request->id, 0);
+  });
+  Client client = connected(daemon);
+  CHECK(client.generate_choices({.prompt = "x"}, 2).error().code == FACET_UNSUPPORTED);
+  CHECK(client.generate_choices({.prompt = "x"}, 1)->size() == 1);
+}

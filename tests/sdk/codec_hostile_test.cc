@@ -217,6 +217,10 @@ TEST_CASE("hostile bytes: lists over a bound are refused by name") {
     CHECK(refusal_by_daemon(built<wire::ClientMessage>(
               [&](auto root) { root.initGenerate().setDeadline(deadline); })) == FACET_TOO_LARGE);
   }
+  for (const uint32_t choices : {uint32_t{kMaxChoices} + 1, ~uint32_t{0}}) {
+    CHECK(refusal_by_daemon(built<wire::ClientMessage>(
+              [&](auto root) { root.initGenerate().setChoices(choices); })) == FACET_TOO_LARGE);
+  }
   CHECK(refusal_by_daemon(built<wire::ClientMessage>([](auto root) {
           root.initGenerate().initPrompt().initChat().initMessages(kMaxChatMessages + 1);
         })) == FACET_TOO_LARGE);

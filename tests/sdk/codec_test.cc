@@ -80,6 +80,7 @@ TEST_CASE("codec: a request comes through whole") {
   CHECK(got.priority == Priority::kBackground);
   CHECK(got.credit == 64);
   CHECK(got.deadline_ms == 2500);
+  CHECK(got.choices == 3);
   CHECK(got.sampling.temperature == 0.5f);
   CHECK(got.sampling.top_k == 40);
   CHECK(got.sampling.top_p == 0.9f);
@@ -161,6 +162,7 @@ TEST_CASE("codec: what is over a bound is not encoded, what is at it is") {
   request.sampling.logprobs = kMaxLogprobs;
   request.model = std::string(kMaxNameBytes, 'x');
   request.deadline_ms = kMaxDeadlineMs;
+  request.choices = kMaxChoices;
   CHECK(refusal_of(request) == FACET_OK);
 
   auto changed = [&](auto change) {
@@ -173,6 +175,7 @@ TEST_CASE("codec: what is over a bound is not encoded, what is at it is") {
   CHECK(changed([](Generate& r) { r.sampling.logit_bias.emplace_back(); }) == FACET_TOO_LARGE);
   CHECK(changed([](Generate& r) { ++r.sampling.logprobs; }) == FACET_TOO_LARGE);
   CHECK(changed([](Generate& r) { ++r.deadline_ms; }) == FACET_TOO_LARGE);
+  CHECK(changed([](Generate& r) { ++r.choices; }) == FACET_TOO_LARGE);
   CHECK(changed([](Generate& r) { r.model += "x"; }) == FACET_TOO_LARGE);
   CHECK(changed([](Generate& r) { r.prompt = std::string(kMaxMessageBytes, 'x'); }) == FACET_TOO_LARGE);
   CHECK(changed([](Generate& r) { r.prompt = TokenIds(kMaxMessageBytes / 4); }) == FACET_TOO_LARGE);

@@ -34,6 +34,7 @@ TEST_CASE("earlier release: its request is read by this daemon") {
   CHECK(request.stop == std::vector<std::string>{"x"});
   CHECK(request.credit == 64);
   CHECK(request.deadline_ms == 0);
+  CHECK(request.choices == 1);
 }
 
 TEST_CASE("earlier release: what its daemon says is read by this client") {
@@ -87,6 +88,7 @@ TEST_CASE("a release before deadlines: its request is read by this daemon") {
   CHECK(std::get<Chat>(request.prompt).messages.at(0).content.at(0).text == "Hi");
   CHECK(request.priority == Priority::kBackground);
   CHECK(request.deadline_ms == 0);
+  CHECK(request.choices == 1);
 }
 
 TEST_CASE("a release before retry times: its refusal is read by this client") {
@@ -110,6 +112,7 @@ TEST_CASE("a release before positions: its status is read by this client") {
   REQUIRE(message.ok());
   const auto& status = std::get<Status>(*message);
   CHECK(status.cached_tokens == 10);
+  CHECK(status.computed_tokens == 0);
   REQUIRE(status.requests.size() == 1);
   CHECK(status.requests[0].generated_tokens == 9);
   CHECK(status.requests[0].position == 0);

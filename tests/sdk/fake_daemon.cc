@@ -51,11 +51,12 @@ void Peer::shut() {
   ::shutdown(descriptor_, SHUT_RDWR);
 }
 
-void Peer::greet(std::vector<std::string> features) {
+void Peer::greet(std::vector<std::string> features, protocol::Limits limits) {
   if (!next_of<protocol::ClientHello>()) return;
   protocol::ServerHello hello;
   hello.server = "fake 1.0";
   hello.features = std::move(features);
+  hello.limits = limits;
   hello.limits.message_bytes = 1 << 20;
   send(hello);
 }

@@ -38,7 +38,7 @@ class Peer {
   void shut();
 
   // Reads the client's hello and answers it.
-  void greet(std::vector<std::string> features = {protocol::kFeatureChat});
+  void greet(std::vector<std::string> features = {protocol::kFeatureChat}, protocol::Limits limits = {});
   void send_tokens(protocol::RequestId id, uint32_t from, uint32_t to);  // texts "0 ", "1 ", ...
   void send_finish(protocol::RequestId id, uint32_t tokens,
                    protocol::FinishReason reason = protocol::FinishReason::kStop,

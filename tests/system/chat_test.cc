@@ -79,7 +79,8 @@ TEST_CASE("system: the hello says that the daemon chats, and how much it takes")
   test::Client client;
   REQUIRE(client.connect(daemon.socket()));
   const auto hello = client.greet("test");
-  CHECK(hello.features == std::vector<std::string>{protocol::kFeatureChat, protocol::kFeatureDeadline});
+  CHECK(hello.features == std::vector<std::string>{protocol::kFeatureChat, protocol::kFeatureDeadline,
+                                                   protocol::kFeatureChoices});
   CHECK(hello.limits.chat_messages == protocol::kMaxChatMessages);
   CHECK(hello.limits.content_parts == protocol::kMaxContentParts);
   CHECK(hello.limits.tool_calls == protocol::kMaxToolCalls);
@@ -88,6 +89,7 @@ TEST_CASE("system: the hello says that the daemon chats, and how much it takes")
   CHECK(hello.limits.tools_bytes == protocol::kMaxToolsBytes);
   CHECK(hello.limits.json_nesting == protocol::kMaxJsonNesting);
   CHECK(hello.limits.chat_parts == protocol::kMaxChatParts);
+  CHECK(hello.limits.choices == protocol::kMaxChoices);
 }
 
 TEST_CASE("system: a chat that cannot be fails alone, and one that breaks the protocol ends its connection") {

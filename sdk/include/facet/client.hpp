@@ -202,7 +202,8 @@ struct Part {
 struct Token {
   static constexpr uint32_t kNoId = UINT32_MAX;
 
-  uint32_t sequence = 0;  // 0, 1, 2, ...
+  uint32_t choice = 0;    // of which of several answers to one prompt
+  uint32_t sequence = 0;  // of that answer: 0, 1, 2, ...
   uint32_t id = kNoId;    // kNoId: no token, but what was held back (it might have begun a stop string)
   std::string text;       // whole characters of UTF-8; may be empty
   float logprob = 0;
@@ -276,10 +277,12 @@ struct Status {
   uint64_t cache_pages_free = 0;
   std::string backend;
   // Since the engine's start: steps that waited for a more urgent one, requests that gave their place up and
-  // go on later, and tokens of prompts that were read before for the same user.
+  // go on later, tokens of prompts that were read before for the same user, and tokens that went through the
+  // model.
   uint64_t parked = 0;
   uint64_t evicted = 0;
   uint64_t cached_tokens = 0;
+  uint64_t computed_tokens = 0;
 };
 
 // Called for each token, on the thread that called generate. A callable that returns false cancels the
@@ -331,12 +334,18 @@ class FACET_CLIENT_API Client {
   // deadline, and the daemon is too old for it. exhausted: too much is asked of the daemon now.
   Result<Completion> generate(const GenerateRequest& request, const OnToken& on_token = {},
                               std::stop_token stop = {});
+  // So many answers to one prompt, which is read once: choice i is the answer to the same request with the
+  // seed `sampling.seed + i`. Their tokens come to one callback; returning false cancels that choice alone,
+  // `stop` all of them. An error if any fails; then the others are cancelled. unsupported: more than one, and
+  // the daemon is too old for it.
+  Result<std::vector<Completion>> generate_choices(const GenerateRequest& request, uint32_t choices,
+                                                   const OnToken& on_token = {}, std::stop_token stop = {});
   Result<std::vector<Model>> models();
   Result<Status> status();
 
   // The daemon's name and version, "facetd 0.1.0".
   const std::string& server() const;
-  // What the daemon can do beyond the minimum of its protocol version: "chat", "deadline", ...
+  // What the daemon can do beyond the minimum of its protocol version: "chat", "deadline", "choices", ...
   const std::vector<std::string>& features() const;
 
  private:
