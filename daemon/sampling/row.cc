@@ -170,10 +170,12 @@ double Row::block_mass(size_t block, Weighing weighing, Cut cut) const {
 void Row::weigh(Weighing weighing, Cut cut, Masses& masses) const {
   masses.weighing = weighing;
   masses.blocks.resize(blocks_.size());
+  masses.ends.resize(blocks_.size());
   masses.total = 0;
   for (size_t block = 0; block < blocks_.size(); ++block) {
     masses.blocks[block] = block_mass(block, weighing, cut);
     masses.total += masses.blocks[block];
+    masses.ends[block] = masses.total;
   }
 }
 
@@ -197,14 +199,12 @@ bool Row::holds_less(Cut cut, double enough) {
 }
 
 uint32_t Row::pick(const Masses& masses, Cut cut, double mass) const {
-  double before = 0;
-  size_t chosen = 0;
-  for (size_t block = 0; block < blocks_.size(); ++block) {
-    if (masses.blocks[block] == 0) continue;
-    chosen = block;
-    if (before + masses.blocks[block] > mass) break;
-    before += masses.blocks[block];
-  }
+  // The first block whose end passes `mass`; if none does, the last that weighs anything.
+  const auto& ends = masses.ends;
+  auto end = std::upper_bound(ends.begin(), ends.end(), mass);
+  if (end == ends.end()) end = std::lower_bound(ends.begin(), ends.end(), masses.total);
+  const size_t chosen = size_t(end - ends.begin());
+  double before = chosen == 0 ? 0 : ends[chosen - 1];
   float weights[kBlock];
   kernels_.weigh(blocks_[chosen], masses.weighing, cut.logit, weights);
   uint32_t token = 0;

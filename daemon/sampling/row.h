@@ -20,15 +20,19 @@ namespace facet::sampling {
 struct Cut {
   float logit = 0;
   uint32_t id = 0;
+
+  bool holds(float other, uint32_t other_id) const {
+    return other > logit || (other == logit && other_id < id);
+  }
 };
 
 // e to the x is 2 to the kLog2E * x: the scale of temperature 1.
 inline constexpr double kLog2E = 1.44269504088896340736;
 
-// Weights added up block by block. `total` adds the blocks in order, in double.
+// Weights added up block by block, in order and in double: `ends` holds the sums up to the end of each block.
 struct Masses {
   Weighing weighing;
-  std::vector<double> blocks;
+  std::vector<double> blocks, ends;
   double total = 0;
 };
 

@@ -132,24 +132,55 @@ Result<uint32_t> Sampler::choose(Row& row, uint64_t position, Workspace& workspa
 // distributed as a draw from the nucleus itself, and the tries shrink as quicksort's halves do.
 uint32_t Sampler::draw(Row& row, uint64_t position, Workspace& workspace) const {
   const float scale = float(std::min<double>(kLog2E / params_.temperature, kLargest));
-  const Weighing weighing = {row.max(), scale};
   const bool nucleus = params_.top_p < 1;
-  const double enough = nucleus ? params_.top_p * row.softmax().total : 0;
-
+  double enough = 0;
+  uint32_t draws = 0;
   Cut kept = row.everything();
   if (params_.min_p > 0) kept.logit = float(row.max() + natural_log(params_.min_p));
-  const bool model = params_.temperature == 1 && params_.min_p == 0;
-  if (!model) row.weigh(weighing, kept, workspace.masses_);
-  const Masses* masses = model ? &row.softmax() : &workspace.masses_;
-  for (uint32_t draw = 0;; ++draw) {
-    const double at = uniform(params_.seed, position, draw) * masses->total;
-    const uint32_t token = row.pick(*masses, kept, at);
+  if (nucleus) {
+    const double total = row.softmax().total;
+    enough = params_.top_p * total;
+    // All tokens below this logit would together weigh no more than half of what top-p leaves out.
+    const double floor = row.max() + natural_log((1 - double(params_.top_p)) * total / (2.0 * row.size()));
+    kept.logit = std::max(kept.logit, std::nextafter(float(floor), -kInfinity));
+    if (const auto token = propose(row, position, enough, kept, draws)) return *token;
+  }
+  const bool model = params_.temperature == 1 && params_.min_p == 0 && !nucleus;
+  if (!model) row.weigh({row.max(), scale}, kept, workspace.masses_);
+  const Masses& masses = model ? row.softmax() : workspace.masses_;
+  for (;;) {
+    const double at = uniform(params_.seed, position, draws++) * masses.total;
+    const uint32_t token = row.pick(masses, kept, at);
     const Cut before = {row[token], token};
     if (!nucleus || row.holds_less(before, enough)) return token;
     kept = before;
-    row.weigh(weighing, kept, workspace.masses_);
-    masses = &workspace.masses_;
+    row.weigh({row.max(), scale}, kept, workspace.masses_);
   }
+}
+
+// The weights at temperature 1, which top-p needs anyway, save those at another temperature T: e^(x/T) is e^x
+// times e^((1/T - 1) x), so a token drawn at temperature 1 that is kept with its part of the second factor's
+// greatest value is distributed as one drawn at T.
+std::optional<uint32_t> Sampler::propose(Row& row, uint64_t position, double enough, Cut& kept,
+                                         uint32_t& draws) const {
+  constexpr int kTries = 64;         // about a microsecond each; weighing the row takes some fifty
+  constexpr double kLeastShare = 6;  // e to minus this: where fewer draws may count, none is made
+  const double slope = 1 / double(params_.temperature) - 1;
+  const Masses& masses = row.softmax();
+  for (int i = 0; i < kTries; ++i) {
+    // Where the second factor is greatest.
+    const double greatest = slope > 0 ? row.max() : kept.logit;
+    if (slope * (row.max() - greatest) < -kLeastShare) break;
+    const double at = uniform(params_.seed, position, draws++) * masses.total;
+    const double chance = 1 - uniform(params_.seed, position, draws++);
+    const uint32_t token = row.pick(masses, row.everything(), at);
+    const Cut before = {row[token], token};
+    if (!kept.holds(before.logit, token)) continue;
+    if (slope != 0 && natural_log(chance) >= slope * (before.logit - greatest)) continue;
+    if (row.holds_less(before, enough)) return token;
+    kept = before;
+  }
+  return std::nullopt;
 }
 
 void Sampler::report(Row& row, Workspace& workspace, Sample& sample) const {

@@ -26,6 +26,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <utility>
@@ -114,6 +115,9 @@ class Sampler {
   Result<void> change_logits(Row& row) const;
   Result<uint32_t> choose(Row& row, uint64_t position, Workspace& workspace) const;
   uint32_t draw(Row& row, uint64_t position, Workspace& workspace) const;
+  // A draw from the nucleus in `kept`, or nothing after some tries. Counts its random numbers in `draws`.
+  std::optional<uint32_t> propose(Row& row, uint64_t position, double enough, Cut& kept,
+                                  uint32_t& draws) const;
   void report(Row& row, Workspace& workspace, Sample& sample) const;
 
   SamplingParams params_;
