@@ -1,5 +1,5 @@
-// Matmul tiles of quantised weights with AVX-VNNI. Compiled with -mavx2 -mfma -mf16c -mavxvnni; called only where
-// the CPU has them.
+// Matmul tiles of quantised weights with AVX-VNNI. Compiled with -mavx2 -mfma -mf16c -mavxvnni; called only
+// where the CPU has them.
 #include "backends/onednn/sets.h"
 #include "backends/onednn/wide_avxvnni.h"
 #include "backends/onednn/wide_matmul.h"

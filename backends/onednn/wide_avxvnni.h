@@ -1,7 +1,7 @@
 // Eight outputs side by side in AVX2 registers, with the dot products of AVX-VNNI (formats.h says what for).
 //
-// In an unnamed namespace, and to be included only by files that are compiled for AVX2, F16C, FMA and AVX-VNNI, or
-// for AVX-512 VNNI and VL, which encode the same instruction otherwise.
+// In an unnamed namespace, and to be included only by files that are compiled for AVX2, F16C, FMA and
+// AVX-VNNI, or for AVX-512 VNNI and VL, which encode the same instruction otherwise.
 #pragma once
 
 #include "backends/onednn/wide_avx2.h"

@@ -1,5 +1,5 @@
-// The matmul kernels of AVX-VNNI for processors that have AVX-512 VNNI and VL: the same source, whose dot products
-// are encoded otherwise.
+// The matmul kernels of AVX-VNNI for processors that have AVX-512 VNNI and VL: the same source, whose dot
+// products are encoded otherwise.
 #pragma once
 
 #include "backends/onednn/kernels.h"
