@@ -28,10 +28,9 @@ void ClassShare::ran(size_t which, double micros, const std::array<bool, kClasse
     account.owed = std::min(account.owed + share, kQuanta * std::max(quantum_, share));
     if (!ready[c]) account.owed = std::min(account.owed, 0.0);
     if (c == which) {
-      // Only what it had out of turn can leave it in the red: what nobody else wanted costs nothing.
-      const bool out_of_turn = account.due && urgent;
-      account.owed = std::max(account.owed - micros, out_of_turn ? -std::numeric_limits<double>::infinity()
-                                                                 : std::min(account.owed, 0.0));
+      // What nobody more urgent wanted costs nothing.
+      const double least = urgent ? -std::numeric_limits<double>::infinity() : std::min(account.owed, 0.0);
+      account.owed = std::max(account.owed - micros, least);
     }
     account.due = ready[c] && account.owed > 0 && (account.due || account.owed >= quantum_);
   }

@@ -5,10 +5,9 @@
 // Owed   the part of its guaranteed share that a class below the most urgent ready one has not had,
 //        microseconds of the device. It grows while the class is ready, up to kQuanta quanta (or its share of
 //        as many slices, if that is more), and lapses when it is not: who comes back after a long time has
-//        nothing to catch up.
+//        nothing to catch up. What it has while something more urgent is ready it pays for, ready or not.
 // Due    a class that is owed a quantum: it goes before all others until it has had what it is owed, which is
-//        about one quantum. What its last slice took too much it pays back first, ready or not. Of several
-//        due classes the most urgent goes first.
+//        about one quantum. Of several due classes the most urgent goes first.
 // No clock in here; time is what ran() says.
 #pragma once
 
@@ -30,12 +29,16 @@ class ClassShare {
   // The class to run next; nullopt if none is ready.
   std::optional<size_t> next(const std::array<bool, kClasses>& ready) const;
 
+  bool due(size_t which) const { return accounts_[which].due; }
+  // Microseconds; less than 0: it had too much.
+  double owed(size_t which) const { return accounts_[which].owed; }
+
   // A slice of class `which` took so long, while these classes had something ready.
   void ran(size_t which, double micros, const std::array<bool, kClasses>& ready);
 
  private:
   struct Account {
-    double owed = 0;  // less than 0: had too much
+    double owed = 0;
     bool due = false;
   };
 

@@ -22,7 +22,7 @@ namespace {
 
 constexpr Micros kLoadReportMicros = 100'000;
 constexpr Micros kPositionsMicros = 50'000;
-// While some wait for places that others hold without using them (ServedModel::kStalledMicros).
+// While some wait for places that others hold without using them (Scheduler::kStalledMicros).
 constexpr Micros kLookAgainMicros = 250'000;
 // The longest that an engine sleeps which has a deadline to keep.
 constexpr Micros kLongestSleep = 60'000'000;

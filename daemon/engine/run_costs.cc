@@ -33,6 +33,12 @@ void RunCosts::run(uint32_t rows, Micros took, Micros now) {
   measure.at = now;
 }
 
+uint32_t RunCosts::cuts_within(Micros most, uint32_t rows) const {
+  const double cut = cut_micros(rows);
+  if (cut == 0) return 1;
+  return static_cast<uint32_t>(std::clamp(static_cast<double>(most) / cut, 1.0, 1e6));
+}
+
 uint32_t RunCosts::rows_within(Micros most, Micros now) const {
   const auto limit = static_cast<double>(most);
   size_t first = 0;  // that is known

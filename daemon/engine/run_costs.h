@@ -1,8 +1,8 @@
 // What runs of a model cost on its device, learned from those that were done.
 //
-// Runs of 2^b rows and fewer, down to more than half as many, are of one *size*. What was measured of a size is
-// *forgotten* bit by bit: it counts for half after kHalfLife, for a quarter after twice that, until the size is
-// measured again. So a spell in which the machine was slow rules no size out for ever.
+// Runs of 2^b rows and fewer, down to more than half as many, are of one *size*. What was measured of a size
+// is *forgotten* bit by bit: it counts for half after kHalfLife, for a quarter after twice that, until the
+// size is measured again. So a spell in which the machine was slow rules no size out for ever.
 //
 // Pure: time is what `now` says.
 #pragma once
@@ -26,6 +26,9 @@ class RunCosts {
 
   // Microseconds of a cut as it was last; 0: not known.
   double cut_micros(uint32_t rows) const { return cuts_[size_of(rows)]; }
+  // How many cuts of a run with so many rows take no longer than `most`; at least 1, and 1 if nothing is
+  // known.
+  uint32_t cuts_within(Micros most, uint32_t rows) const;
   // The most rows, a power of two, of runs that took no longer than `most`; or twice as many, where what they
   // took is forgotten so far, or they were never tried and half as many took no longer than half of it. 2^16
   // if nothing is known.

@@ -76,7 +76,7 @@ Micros Runner::slice(uint32_t place) {
   facet_submit submit{};
   submit.size = sizeof submit;
   submit.first_cut = its.cut;
-  submit.last_cut = slice_end(its.cut, batch.row_count());
+  submit.last_cut = std::min(last_cut(), its.cut + costs_.cuts_within(slice_micros_, batch.row_count()));
   submit.rows = &rows;
   submit.cache = cache_.handle();
   submit.sequence_count = batch.sequence_count();
@@ -116,13 +116,6 @@ void Runner::read_hidden(uint32_t first, uint32_t rows, std::span<float> hidden,
 void Runner::read(uint32_t place, uint32_t port, uint32_t first, uint32_t rows, std::span<float> values) {
   auto done = places_[place].context.read_output(port, first, rows, values);
   if (!done.ok()) device_failed(done.error());
-}
-
-uint32_t Runner::slice_end(uint32_t first, uint32_t rows) const {
-  const double cost = costs_.cut_micros(rows);
-  const uint32_t cuts =
-      cost == 0 ? 1 : static_cast<uint32_t>(std::clamp(static_cast<double>(slice_micros_) / cost, 1.0, 1e6));
-  return std::min(last_cut(), first + cuts);
 }
 
 }  // namespace facet::engine

@@ -91,7 +91,6 @@ class Runner {
 
   void read(uint32_t place, uint32_t port, uint32_t first, uint32_t rows, std::span<float> values);
   uint32_t last_cut() const { return static_cast<uint32_t>(program_.cuts().size()) - 1; }
-  uint32_t slice_end(uint32_t first, uint32_t rows) const;
 
   std::shared_ptr<const model::Model> model_;  // first: the weights outlive the program
   std::optional<TokenRows> per_layer_;

@@ -4,6 +4,13 @@
 #include <cmath>
 
 namespace facet::engine {
+namespace {
+
+bool contains(const std::vector<Scheduler::Id>& ids, Scheduler::Id id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
+
+}  // namespace
 
 void Scheduler::add(Id id, size_t which, const Owner& owner) {
   requests_.emplace(id, Request{which, owner, arrivals_++});
@@ -27,6 +34,7 @@ void Scheduler::remove(Id id) {
 void Scheduler::start(Id id) {
   Request& request = requests_.at(id);
   Class& its = classes_[request.which];
+  request.in_turn = has_turn(request.which);
   its.waiting.remove(id);
   its.waiting.started(request.owner);
   no_longer_waits(request);
@@ -45,7 +53,7 @@ void Scheduler::evict(Id id, size_t whose) {
   leave_running(id, request);
   ++waiting_[request.owner.user];
   if (paused) return;
-  request.gave_way += whose == request.which;
+  request.gave_way += whose == request.which || request.in_turn;
   classes_[request.which].waiting.push_front(id, request.owner);
 }
 
@@ -55,7 +63,7 @@ void Scheduler::resume(Id id) {
 }
 
 void Scheduler::leave_running(Id id, Request& request) {
-  update(id, 0, true);  // nothing to do, and not active
+  update(id, 0, true, 0);  // nothing to do, and not active
   Class& its = classes_[request.which];
   std::erase(its.running, id);
   request.running = false;
@@ -76,27 +84,65 @@ bool Scheduler::has_room(uint64_t user, size_t most) const {
   return waiting() < most && waiting(user) < most - waiting();
 }
 
+std::optional<Scheduler::Admission> Scheduler::admit(Micros now, const Fits& fits) const {
+  for (const bool turn : {true, false}) {
+    for (size_t which = 0; which < kClasses; ++which) {
+      const auto next = next_waiting(which);
+      if (!next || has_turn(which) != turn) continue;
+      Admission admission{*next, {}};
+      for (;;) {
+        if (fits(*next, admission.evicted)) return admission;
+        auto gives_way = stalled(now, admission.evicted);
+        if (!gives_way) gives_way = victim(*next, admission.evicted);
+        if (!gives_way) break;
+        admission.evicted.push_back(*gives_way);
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+bool Scheduler::keeps_turn(const Request& request) const {
+  return request.in_turn && request.ready() &&
+         turns_.owed(request.which) > kTurnMicros - std::ldexp(kTurnMicros, request.gave_way);
+}
+
 std::optional<Scheduler::Id> Scheduler::victim(Id waiting, const std::vector<Id>& spared) const {
   const Request& request = requests_.at(waiting);
-  for (size_t which = kClasses; which-- > request.which;) {
+  const size_t most_urgent = has_turn(request.which) ? 0 : request.which;
+  for (size_t which = kClasses; which-- > most_urgent;) {
     const Class& its = classes_[which];
+    const auto gives_way = [&](const Request& other) {
+      if (which != request.which) return !keeps_turn(other);
+      return its.waiting.lead(other.owner, request.owner) >= std::ldexp(kLeadToEvict, other.gave_way);
+    };
     std::optional<Id> furthest;
     for (Id id : its.running) {
-      const Request& its_own = requests_.at(id);
-      const Owner& owner = its_own.owner;
-      if (std::find(spared.begin(), spared.end(), id) != spared.end()) continue;
-      if (which == request.which &&
-          its.waiting.lead(owner, request.owner) < std::ldexp(kLeadToEvict, its_own.gave_way))
-        continue;
+      const Request& other = requests_.at(id);
+      if (contains(spared, id) || !gives_way(other)) continue;
       // The later of equal ones: it has the least to lose.
-      if (!furthest || !its.waiting.before(owner, requests_.at(*furthest).owner)) furthest = id;
+      if (!furthest || !its.waiting.before(other.owner, requests_.at(*furthest).owner)) furthest = id;
     }
     if (furthest) return furthest;
   }
   return std::nullopt;
 }
 
-void Scheduler::update(Id id, uint32_t pending, bool paused) {
+std::optional<Scheduler::Id> Scheduler::stalled(Micros now, const std::vector<Id>& spared) const {
+  std::optional<Id> longest;
+  Micros since = now - kStalledMicros;
+  for (const Class& its : classes_) {
+    for (Id id : its.running) {
+      const Request& request = requests_.at(id);
+      if (!request.paused || request.paused_since > since || contains(spared, id)) continue;
+      longest = id;
+      since = request.paused_since;
+    }
+  }
+  return longest;
+}
+
+void Scheduler::update(Id id, uint32_t pending, bool paused, Micros now) {
   Request& request = requests_.at(id);
   Class& its = classes_[request.which];
   its.ready -= request.ready();
@@ -105,6 +151,7 @@ void Scheduler::update(Id id, uint32_t pending, bool paused) {
   // Who waits for its reader is not active: it gets no share that it could not use.
   if (paused && !request.paused) its.waiting.stopped(request.owner);
   if (!paused && request.paused) its.waiting.started(request.owner);
+  if (paused && !request.paused) request.paused_since = now;
   request.paused = paused;
   its.ready += request.ready();
   its.generating += request.generating();
@@ -136,6 +183,18 @@ std::vector<Share> Scheduler::plan(size_t which, uint32_t rows, uint32_t chunk) 
   return shares;
 }
 
+uint32_t Scheduler::step_rows(size_t which, uint32_t most, const RunCosts& costs, Micros now) const {
+  const uint32_t least = generating(which) == 0 ? kLeastRows : generating(which) + kLeastRowsBeside;
+  return std::min(std::max(costs.rows_within(kStepMicros[which], now), least), most);
+}
+
+void Scheduler::charge(size_t which, const Owner& owner, double micros) {
+  classes_[which].waiting.charge(owner, micros);
+  std::array<bool, kClasses> has_work{};
+  for (size_t c = 0; c < kClasses; ++c) has_work[c] = ready(c) || classes_[c].waiting.size() > 0;
+  turns_.ran(which, micros, has_work);
+}
+
 size_t Scheduler::position(Id id) const {
   auto found = requests_.find(id);
   if (found == requests_.end() || found->second.running) return 0;
@@ -156,6 +215,18 @@ double Scheduler::expected(Id id, size_t places, double work) const {
   const double ends = static_cast<double>(before - std::min(before, places));
   const double own = ends * its.waiting.mean_cost() + work;
   return std::min(urgent + own, own / ClassShare::kMinimum);
+}
+
+size_t Scheduler::accounts() const {
+  size_t all = 0;
+  for (const Class& its : classes_) all += its.waiting.accounts();
+  return all;
+}
+
+uint64_t Scheduler::comparisons() const {
+  uint64_t all = 0;
+  for (const Class& its : classes_) all += its.waiting.comparisons();
+  return all;
 }
 
 }  // namespace facet::engine

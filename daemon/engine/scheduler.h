@@ -8,18 +8,25 @@
 // Evicted   put back among the waiting, to be read again from its first token, so that someone else gets its
 //           place. One that is paused waits for no place until it is resumed.
 //
-// Pure: no clock, thread, socket or tensor. Inside a class it is weighted fair by the device's time that was
-// used: by user, then by app, then by arrival (FairQueue).
+// Turn      of a class that has something to do and nobody running who could do it, because others hold the
+//           places: it is owed its minimum share meanwhile. Once it is owed kTurnMicros it is its turn: its
+//           next request takes a place from any other class, and keeps it from the more urgent ones until the
+//           class has had what it was owed. So the share is one of time even where places are few.
+//
+// Pure: no clock, thread, socket or tensor; time is handed in. Inside a class it is weighted fair by the
+// device's time that was used: by user, then by app, then by arrival (FairQueue).
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <unordered_map>
 #include <vector>
 
 #include "daemon/engine/class_share.h"
 #include "daemon/engine/fair_queue.h"
+#include "daemon/engine/run_costs.h"
 
 namespace facet::engine {
 
@@ -37,6 +44,26 @@ class Scheduler {
   // it, microseconds of the device for the user's weight. Twice as much each time that a request has given
   // way to its equals: it gets to its end however long that takes, though they take turns.
   static constexpr double kLeadToEvict = 2e6;
+  // That a class is owed when its turn comes. Twice as much time is a request's each time that it came to the
+  // end of its class's turn before its own end: what has to be read anew gets further each time.
+  static constexpr double kTurnMicros = 200e3;
+  // A request whose reader takes nothing for that long gives its place to anyone who waits: nobody holds
+  // places by not reading. Longer than a reader's own delays.
+  static constexpr Micros kStalledMicros = 1'000'000;
+  // What a step of a class may take, so that one who asks in between does not wait long, and who generates
+  // beside a prompt gets its tokens in time.
+  static constexpr std::array<Micros, kClasses> kStepMicros{100'000, 200'000, 800'000};
+  // Rows of prompts that a step has in any case: fewer read the weights for too little work. Less beside
+  // those who generate and wait for it.
+  static constexpr uint32_t kLeastRows = 64, kLeastRowsBeside = 16;
+
+  // A waiting request that starts now, and the running ones that give their places up for it.
+  struct Admission {
+    Id id;
+    std::vector<Id> evicted;
+  };
+  // Whether there is room for a waiting request once these running ones are gone.
+  using Fits = std::function<bool(Id id, const std::vector<Id>& gone)>;
 
   // `id` is new.
   void add(Id id, size_t which, const Owner& owner);
@@ -50,13 +77,17 @@ class Scheduler {
   void evict(Id id, size_t whose);
   // Its reader takes tokens again: if it was evicted while it was paused, it waits for a place now.
   void resume(Id id);
-  // The running request that gives its place to `waiting`, of a lower class or of a user who is far ahead: of
-  // the lowest class there is the one who is furthest ahead, and of that one's the youngest. Not one of
-  // `spared`.
+  // Who starts next, if anyone can: of a class whose turn it is, else of the most urgent class whose next
+  // request has room or gets it from others. Nobody is evicted in vain. The caller evicts and starts them,
+  // and asks again.
+  std::optional<Admission> admit(Micros now, const Fits& fits) const;
+  // The running request that gives its place to `waiting`: one of a lower class or of a user who is far
+  // ahead; in its class's turn also one of a more urgent class. Of the lowest such class the one who is
+  // furthest ahead, and of that one's the youngest. Not one of `spared`.
   std::optional<Id> victim(Id waiting, const std::vector<Id>& spared) const;
 
   // What a running request has to do: tokens that are not in the cache yet; paused without credit.
-  void update(Id id, uint32_t pending, bool paused);
+  void update(Id id, uint32_t pending, bool paused, Micros now);
   // Whether a running request of that class has something to do.
   bool ready(size_t which) const { return classes_[which].ready > 0; }
   // Running requests of that class that generate: they have one pending token.
@@ -65,10 +96,10 @@ class Scheduler {
   // then prompts. At most `rows` in all, but never fewer than one per generating request, and `chunk` of one
   // request.
   std::vector<Share> plan(size_t which, uint32_t rows, uint32_t chunk) const;
+  // Rows that the next step of a class may have, by what runs cost; at most `most`.
+  uint32_t step_rows(size_t which, uint32_t most, const RunCosts& costs, Micros now) const;
   // A running or just removed request used so much of the device.
-  void charge(size_t which, const Owner& owner, double micros) {
-    classes_[which].waiting.charge(owner, micros);
-  }
+  void charge(size_t which, const Owner& owner, double micros);
 
   // Whether one more request of a user may wait where at most `most` may: a user has at most as many as that
   // leaves places for others. So one who floods has half of them, and no other is refused for it.
@@ -85,6 +116,10 @@ class Scheduler {
   // before it beyond the `places`; its class's guaranteed share is the least that it gets. Costs position().
   double expected(Id id, size_t places, double work) const;
 
+  // Of all queues: see FairQueue.
+  size_t accounts() const;
+  uint64_t comparisons() const;
+
  private:
   struct Request {
     size_t which;
@@ -92,8 +127,10 @@ class Scheduler {
     uint64_t arrival;
     int gave_way = 0;  // how often to its equals, while it had something to do
     bool running = false;
+    bool in_turn = false;  // it started in its class's turn
     uint32_t pending = 0;
     bool paused = false;
+    Micros paused_since = 0;
 
     bool ready() const { return running && pending > 0 && !paused; }
     bool generating() const { return ready() && pending == 1; }
@@ -103,10 +140,18 @@ class Scheduler {
     std::vector<Id> running;  // in order of arrival
     uint32_t ready = 0, generating = 0;
   };
+  // Whether it is the class's turn.
+  bool has_turn(size_t which) const { return classes_[which].ready == 0 && turns_.due(which); }
+  // Whether a running request keeps its place from other classes.
+  bool keeps_turn(const Request& request) const;
+  // The running request that has waited longest for its reader, for kStalledMicros at least, and is not one
+  // of `spared`.
+  std::optional<Id> stalled(Micros now, const std::vector<Id>& spared) const;
   void leave_running(Id id, Request& request);
   void no_longer_waits(const Request& request);
 
   std::array<Class, kClasses> classes_;
+  ClassShare turns_{ClassShare::kMinimum, kTurnMicros};
   std::unordered_map<Id, Request> requests_;
   std::unordered_map<uint64_t, size_t> waiting_;  // by user; no user has 0
   uint64_t arrivals_ = 0;

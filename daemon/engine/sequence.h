@@ -49,6 +49,7 @@ class Sequence {
   void evict();
   bool started() const { return pages_ != nullptr; }
   SequencePages& pages() { return *pages_; }
+  const SequencePages& pages() const { return *pages_; }
 
   uint32_t cached() const { return cached_; }
   uint32_t pending() const { return static_cast<uint32_t>(tokens_.size()) - cached_; }

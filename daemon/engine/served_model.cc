@@ -9,12 +9,6 @@
 namespace facet::engine {
 namespace {
 
-// What a step of a class may take, so that one who asks in between does not wait long, and who generates
-// beside a prompt gets its tokens in time.
-constexpr std::array<Micros, Scheduler::kClasses> kStepMicros{100'000, 200'000, 800'000};
-// Rows of prompts that a step has in any case: fewer read the weights for too little work. Less beside those
-// who generate and wait for it.
-constexpr uint32_t kLeastRows = 64, kLeastRowsBeside = 16;
 // When one who found the queue full may try again, milliseconds.
 constexpr double kLeastRetryMs = 100, kMostRetryMs = 60'000;
 
@@ -136,40 +130,30 @@ std::optional<Micros> ServedModel::next_deadline() const {
 }
 
 void ServedModel::admit() {
-  blocked_ = false;
-  for (size_t which = 0; which < kClasses; ++which) {
-    while (auto id = scheduler_.next_waiting(which)) {
-      if (start(requests_.at(*id))) continue;
-      blocked_ = true;
-      break;
-    }
+  const auto fits = [this](uint64_t id, const std::vector<uint64_t>& gone) {
+    return this->fits(requests_.at(id).sequence, gone);
+  };
+  while (const auto admission = scheduler_.admit(now_micros(), fits)) {
+    Request& request = requests_.at(admission->id);
+    for (const uint64_t id : admission->evicted) evict(requests_.at(id), request.which);
+    start(request);
   }
+  blocked_ = false;
+  for (size_t which = 0; which < kClasses; ++which) blocked_ |= scheduler_.next_waiting(which).has_value();
 }
 
-// Gives a waiting request its place, evicting others if that is what it takes; nobody is evicted in vain.
-bool ServedModel::start(Request& request) {
-  Sequence& sequence = request.sequence;
-  std::vector<uint64_t> victims;
-  std::vector<uint32_t> released(pools_->groups());
-  auto fits = [&] {
-    if (scheduler_.running() - victims.size() >= options_.max_sequences) return false;
-    for (uint32_t group = 0; group < released.size(); ++group) {
-      const uint32_t needed = pages_needed(pools_->window(group), sequence.positions(), options_.chunk);
-      if (pools_->pool(group).unreserved() + released[group] < needed) return false;
-    }
-    return true;
-  };
-  while (!fits()) {
-    auto victim = stalled(victims);
-    if (!victim) victim = scheduler_.victim(sequence.id(), victims);
-    if (!victim) return false;
-    victims.push_back(*victim);
-    for (uint32_t group = 0; group < released.size(); ++group) {
-      released[group] += requests_.at(*victim).sequence.pages().reserved(group);
-    }
+bool ServedModel::fits(const Sequence& sequence, const std::vector<uint64_t>& gone) const {
+  if (scheduler_.running() - gone.size() >= options_.max_sequences) return false;
+  for (uint32_t group = 0; group < pools_->groups(); ++group) {
+    uint32_t free = pools_->pool(group).unreserved();
+    for (const uint64_t id : gone) free += requests_.at(id).sequence.pages().reserved(group);
+    if (free < pages_needed(pools_->window(group), sequence.positions(), options_.chunk)) return false;
   }
-  for (uint64_t victim : victims) evict(requests_.at(victim), request.which);
+  return true;
+}
 
+void ServedModel::start(Request& request) {
+  Sequence& sequence = request.sequence;
   const Prefix prefix = read_before(request);
   auto pages = std::make_unique<SequencePages>(*pools_, sequence.positions(), options_.chunk, prefix);
   sequence.start(std::move(pages), prefix.blocks * model::kPagePositions, now_micros());
@@ -178,7 +162,6 @@ bool ServedModel::start(Request& request) {
   follow(request);
   update(request);
   sink_(link::Started{sequence.id(), sequence.prompt_tokens()});
-  return true;
 }
 
 Prefix ServedModel::read_before(const Request& request) {
@@ -237,23 +220,10 @@ void ServedModel::stop_following(Request& request) {
   if (std::exchange(request.follows, nullptr) != nullptr) std::erase(followers_, &request);
 }
 
-std::optional<uint64_t> ServedModel::stalled(const std::vector<uint64_t>& spared) const {
-  std::optional<uint64_t> longest;
-  Micros since = now_micros() - kStalledMicros;
-  for (const auto& [id, request] : requests_) {
-    if (request.paused_since == 0 || request.paused_since > since) continue;
-    if (std::find(spared.begin(), spared.end(), id) != spared.end()) continue;
-    longest = id;
-    since = request.paused_since;
-  }
-  return longest;
-}
-
 void ServedModel::evict(Request& request, size_t whose) {
   drop_from_step(request);
   request.sequence.keep(request.owner.user);
   request.sequence.evict();
-  request.paused_since = 0;
   ++evicted_;
   scheduler_.evict(request.sequence.id(), whose);
   stop_following(request);
@@ -270,10 +240,9 @@ void ServedModel::drop_from_step(const Request& request) {
 }
 
 void ServedModel::update(Request& request) {
-  const bool paused = request.sequence.paused();
-  if (paused != (request.paused_since != 0)) request.paused_since = paused ? now_micros() : 0;
-  const uint32_t pending = request.follows != nullptr ? 0 : request.sequence.pending();
-  scheduler_.update(request.sequence.id(), pending, paused);
+  const Sequence& sequence = request.sequence;
+  const uint32_t pending = request.follows != nullptr ? 0 : sequence.pending();
+  scheduler_.update(sequence.id(), pending, sequence.paused(), now_micros());
 }
 
 bool ServedModel::ready(size_t which) const {
@@ -297,10 +266,7 @@ Micros ServedModel::slice(size_t which) {
 }
 
 uint32_t ServedModel::step_rows(size_t which) const {
-  const uint32_t generating = scheduler_.generating(which);
-  const uint32_t least = generating == 0 ? kLeastRows : generating + kLeastRowsBeside;
-  const uint32_t fit = runner_.costs().rows_within(kStepMicros[which], now_micros());
-  return std::min(std::max(fit, least), runner_.max_rows());
+  return scheduler_.step_rows(which, runner_.max_rows(), runner_.costs(), now_micros());
 }
 
 double ServedModel::prompt_micros(size_t which, uint32_t tokens) const {

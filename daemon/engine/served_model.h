@@ -30,9 +30,6 @@ namespace facet::engine {
 class ServedModel {
  public:
   static constexpr size_t kClasses = Scheduler::kClasses;
-  // A request whose reader takes nothing for that long gives its place to anyone who waits: nobody holds
-  // places by not reading. Longer than a reader's own delays.
-  static constexpr Micros kStalledMicros = 1'000'000;
 
   // Loads `path` on `device`, which outlives the result. `sink`: see Engine.
   static Result<std::unique_ptr<ServedModel>> load(plugins::Device& device, const std::string& path,
@@ -50,8 +47,7 @@ class ServedModel {
   // The next one; nothing if no request has one.
   std::optional<Micros> next_deadline() const;
 
-  // Starts waiting requests, the most urgent first, as far as there are places and pages, or someone to give
-  // them up.
+  // Starts waiting requests, as far as there are places and pages, or someone to give them up.
   void admit();
   // Whether a slice of that class can run now.
   bool ready(size_t which) const;
@@ -71,7 +67,6 @@ class ServedModel {
     Owner owner;
     size_t which;
     Micros deadline = 0;               // 0: none
-    Micros paused_since = 0;           // 0: it is not
     const Request* follows = nullptr;  // itself one that follows nobody
     uint32_t awaited = 0;              // blocks of that one's tokens
   };
@@ -90,7 +85,10 @@ class ServedModel {
   ServedModel(Runner runner, std::unique_ptr<PagePools> pools, const EngineOptions& options, uint32_t context,
               Engine::Sink sink);
 
-  bool start(Request& request);
+  // Whether a request that waits has room once these are gone.
+  bool fits(const Sequence& sequence, const std::vector<uint64_t>& gone) const;
+  // Gives it its place.
+  void start(Request& request);
   // What the cache has of its tokens.
   Prefix read_before(const Request& request);
   Error queue_is_full(const link::Start& start) const;
@@ -102,9 +100,6 @@ class ServedModel {
   uint32_t step_rows(size_t which) const;
   // At least how long the device reads so many tokens of a prompt.
   double prompt_micros(size_t which, uint32_t tokens) const;
-  // The request that has waited longest for its reader, for kStalledMicros at least, in its place, and is not
-  // one of `spared`.
-  std::optional<uint64_t> stalled(const std::vector<uint64_t>& spared) const;
   // Follows whoever reads more of its tokens than the cache has; nobody if there is none.
   void follow(Request& request);
   // Hands what `leader` has read to those who waited for that much, also that nothing more comes of it.

@@ -22,7 +22,7 @@ void run(Scheduler& scheduler, uint64_t id, size_t which, const Owner& whose, ui
          bool paused = false) {
   scheduler.add(id, which, whose);
   scheduler.start(id);
-  scheduler.update(id, pending, paused);
+  scheduler.update(id, pending, paused, 0);
 }
 
 using Plan = std::vector<std::pair<uint64_t, uint32_t>>;
@@ -78,7 +78,7 @@ TEST_CASE("who is paused, has nothing pending, waits or was evicted has no share
   scheduler.evict(4, kUrgent);
   CHECK_FALSE(scheduler.ready(kStandard));
   CHECK(plan(scheduler, kStandard, 64, 40).empty());
-  scheduler.update(1, 9, false);
+  scheduler.update(1, 9, false, 0);
   CHECK(scheduler.ready(kStandard));
   scheduler.remove(1);
   CHECK_FALSE(scheduler.ready(kStandard));
@@ -94,7 +94,7 @@ TEST_CASE("an evicted request starts before its app's others, and takes part in 
   scheduler.evict(1, kUrgent);
   CHECK(scheduler.next_waiting(kStandard) == 1);
   scheduler.start(1);
-  scheduler.update(1, 50, false);
+  scheduler.update(1, 50, false, 0);
   CHECK(plan(scheduler, kStandard, 80, 50) == Plan{{1, 50}, {2, 30}});
   CHECK(scheduler.next_waiting(kStandard) == 3);
 }
@@ -136,7 +136,7 @@ TEST_CASE("two users who take each other's place both get to the end of what tak
   for (uint64_t id : {1, 2}) scheduler.add(id, kStandard, owner(id));
   uint64_t holder = 1, other = 2;
   scheduler.start(holder);
-  scheduler.update(holder, 1000, false);
+  scheduler.update(holder, 1000, false, 0);
   double done = 0, total = 0;
   size_t evicted = 0;
   while (done < needed) {
@@ -149,7 +149,7 @@ TEST_CASE("two users who take each other's place both get to the end of what tak
     scheduler.evict(holder, kStandard);
     std::swap(holder, other);
     scheduler.start(holder);
-    scheduler.update(holder, 1000, false);
+    scheduler.update(holder, 1000, false, 0);
     done = 0;
     ++evicted;
   }
@@ -161,13 +161,74 @@ TEST_CASE("giving way to the more urgent makes a request no harder to move for i
   scheduler.add(1, kStandard, owner(1));
   for (int i = 0; i < 5; ++i) {
     scheduler.start(1);
-    scheduler.update(1, 10, false);
+    scheduler.update(1, 10, false, 0);
     scheduler.evict(1, kUrgent);
   }
   scheduler.start(1);
   scheduler.add(2, kStandard, owner(2));
   scheduler.charge(kStandard, owner(1), Scheduler::kLeadToEvict);
   CHECK(scheduler.victim(2, {}) == 1);
+}
+
+TEST_CASE("a class whose share others keep from it gets a place in its turn, and keeps it for its time") {
+  Scheduler scheduler;
+  for (uint64_t id : {1, 2}) run(scheduler, id, kUrgent, owner(1), 10);
+  scheduler.add(3, kBackground, owner(2));
+  scheduler.add(4, kUrgent, owner(1));
+  const auto admit = [&] {
+    return scheduler.admit(0, [&](uint64_t, const std::vector<uint64_t>& gone) {
+      return scheduler.running() - gone.size() < 2;
+    });
+  };
+  const auto turns = [&](size_t which, uint64_t user, double count) {
+    scheduler.charge(which, owner(user), count * Scheduler::kTurnMicros);
+  };
+  const double others = 1 / facet::engine::ClassShare::kMinimum;
+  turns(kUrgent, 1, 0.9 * others);
+  CHECK_FALSE(admit().has_value());
+  turns(kUrgent, 1, 0.2 * others);
+  // It goes before the more urgent one, and takes the place of the youngest.
+  const auto admission = admit();
+  REQUIRE(admission.has_value());
+  CHECK(admission->id == 3);
+  CHECK(admission->evicted == std::vector<uint64_t>{2});
+  scheduler.evict(2, kBackground);
+  scheduler.start(3);
+  scheduler.update(3, 100, false, 0);
+  CHECK_FALSE(admit().has_value());
+  // One place is enough for a class in its turn.
+  scheduler.add(5, kBackground, owner(2));
+  CHECK_FALSE(scheduler.victim(5, {}).has_value());
+  turns(kBackground, 2, 1);
+  CHECK_FALSE(scheduler.victim(4, {}).has_value());
+  turns(kBackground, 2, 0.5);
+  CHECK(scheduler.victim(4, {}) == 3);
+  scheduler.evict(3, kUrgent);
+  CHECK_FALSE(scheduler.victim(3, {}).has_value());  // its class had its time
+
+  // The next time it keeps the place twice as long.
+  turns(kUrgent, 1, 1.5 * others);
+  CHECK(scheduler.victim(3, {}).has_value());
+  scheduler.start(3);
+  scheduler.update(3, 100, false, 0);
+  turns(kBackground, 2, 1.5);
+  CHECK_FALSE(scheduler.victim(4, {}).has_value());
+  scheduler.update(3, 100, true, 0);
+  CHECK(scheduler.victim(4, {}) == 3);  // not while it cannot use it
+  scheduler.update(3, 100, false, 0);
+  turns(kBackground, 2, 1);
+  CHECK(scheduler.victim(4, {}) == 3);
+}
+
+TEST_CASE("a class that has its share in its places has no turn") {
+  Scheduler scheduler;
+  run(scheduler, 1, kUrgent, owner(1), 10);
+  run(scheduler, 2, kBackground, owner(2), 10);
+  scheduler.add(3, kBackground, owner(2));
+  scheduler.charge(kUrgent, owner(1), 1e9);
+  CHECK_FALSE(scheduler.victim(3, {}).has_value());
+  scheduler.add(4, kUrgent, owner(1));
+  CHECK(scheduler.victim(4, {}) == 2);
 }
 
 TEST_CASE("who is evicted while it is paused waits for no place before it is resumed") {
@@ -182,7 +243,7 @@ TEST_CASE("who is evicted while it is paused waits for no place before it is res
   CHECK(scheduler.next_waiting(kStandard) == 1);
   CHECK(scheduler.waiting() == 2);
   scheduler.start(1);
-  scheduler.update(1, 9, true);
+  scheduler.update(1, 9, true, 0);
   scheduler.resume(1);  // it runs: nothing to do
   scheduler.evict(1, kUrgent);
   scheduler.remove(1);

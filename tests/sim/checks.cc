@@ -11,6 +11,8 @@
 
 namespace facet::sim {
 
+using engine::ClassShare, engine::Scheduler;
+
 namespace {
 
 struct Unfairness {
@@ -90,11 +92,11 @@ class Shares {
   Unfairness users_, apps_;
 };
 
-void check_minimum_shares(const Simulator& simulator, const Settings& settings) {
+void check_minimum_shares(const Simulator& simulator) {
   for (size_t c = 1; c < kClasses; ++c) {
     const double part = simulator.busy(c) / simulator.now();
     MESSAGE("class " << c << ": " << 100 * part << "% of the device while all have something to run");
-    CHECK(std::abs(part - settings.minimum) <= 0.01);
+    CHECK(std::abs(part - ClassShare::kMinimum) <= 0.01);
   }
 }
 
@@ -104,14 +106,15 @@ void check_waits(const Simulator& simulator, const Settings& settings, size_t pr
   double weights = 0, worst = 0;
   for (const auto& [key, user] : users) weights += user.weight;
   for (const auto& [key, user] : users) {
-    const double others = static_cast<double>(users.size() + settings.slots);
+    const double others = static_cast<double>(users.size() + settings.places);
     worst = std::max(worst, user.longest_hungry / (longest * (weights / user.weight + others)));
   }
   MESSAGE("class " << priority << ": the longest wait is " << worst << " of its bound");
   CHECK(worst <= 1);
   if (priority > 0) {
-    const double bound = (settings.quantum + settings.cost.slice) / settings.minimum +
-                         kClasses * (settings.quantum + settings.cost.slice);
+    // Until it is its turn.
+    const double bound = (Scheduler::kTurnMicros + simulator.longest_slice()) / ClassShare::kMinimum +
+                         kClasses * (Scheduler::kTurnMicros + simulator.longest_slice());
     MESSAGE("class " << priority << ": ran after " << simulator.longest_gap(priority)
                      << " us at the latest, bound " << bound);
     CHECK(simulator.longest_gap(priority) <= bound);
@@ -160,7 +163,7 @@ void check_crowd(const Settings& settings, const Crowd& crowd) {
       shares[c].look(simulator);
       if (!all || simulator.waiting(c) > 0) continue;
       all = false;
-      check_minimum_shares(simulator, settings);
+      check_minimum_shares(simulator);
     }
   }
   for (size_t c = 0; c < kClasses; ++c) {

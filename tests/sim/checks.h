@@ -10,7 +10,7 @@ namespace facet::sim {
 
 // Serves a crowd that is all there at time 0, and checks with doctest, printing what it found:
 // - While every class has something left, each lower one has its minimum share, within 1% of the device; and
-//   never waits longer for it than it takes to be owed a quantum.
+//   never waits longer for it than it takes until its turn comes.
 // - Users that have had something waiting all the time have had the same work for their weight: within 5% by
 //   the time that a few of them are left, and at any time within one and a half of the longest request, since
 //   requests are served whole. So have the apps of the user who asks most.

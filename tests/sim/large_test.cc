@@ -1,8 +1,11 @@
 // 100,000 requests of 10,000 apps of 500 users, all there at once.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
+#include <string>
 
 #include "tests/sim/checks.h"
 #include "tests/sim/simulator.h"
@@ -22,7 +25,7 @@ double comparisons_to_serve(uint32_t requests) {
   Simulator simulator({});
   for (Request& request : make_requests(crowd)) simulator.submit(std::move(request));
   simulator.run();
-  return static_cast<double>(simulator.comparisons());
+  return static_cast<double>(simulator.scheduler().comparisons());
 }
 
 }  // namespace
@@ -38,26 +41,52 @@ TEST_CASE("serving all grows no faster than n log n") {
 }
 
 TEST_CASE("a decision with 100,000 waiting") {
-  facet::engine::FairQueue queue;
+  using facet::engine::RunCosts, facet::engine::Scheduler, facet::engine::Share;
+  Scheduler scheduler;
   const std::vector<Request> requests = make_requests({});
-  for (const Request& request : requests) queue.push(request.id, request.owner);
-  CHECK(queue.size() == requests.size());
+  for (const Request& request : requests) scheduler.add(request.id, request.priority, request.owner);
+  CHECK(scheduler.waiting() == requests.size());
+  facet::engine::ClassShare classes;
+  const RunCosts costs;
+  const auto fits = [&](uint64_t, const std::vector<uint64_t>& gone) {
+    return scheduler.running() - gone.size() < 64;
+  };
   using Clock = std::chrono::steady_clock;
-  std::vector<double> micros;
+  const auto since = [](Clock::time_point begin) {
+    return std::chrono::duration<double, std::micro>(Clock::now() - begin).count();
+  };
+  std::vector<double> decided, charged;
   for (int i = 0; i < 20000; ++i) {
     const auto begin = Clock::now();
-    const auto id = queue.front();
-    REQUIRE(id.has_value());
-    const facet::engine::Owner& owner = requests[*id].owner;
-    queue.started(owner);
-    queue.remove(*id);
-    queue.charge(owner, 3000);
-    micros.push_back(std::chrono::duration<double, std::micro>(Clock::now() - begin).count());
-    queue.push(*id, owner);
-    queue.stopped(owner);
+    while (const auto admission = scheduler.admit(0, fits)) {
+      for (const uint64_t id : admission->evicted) scheduler.evict(id, requests[admission->id].priority);
+      scheduler.start(admission->id);
+      scheduler.update(admission->id, requests[admission->id].prompt, false, 0);
+    }
+    std::array<bool, kClasses> ready{};
+    for (size_t c = 0; c < kClasses; ++c) ready[c] = scheduler.ready(c);
+    const auto which = classes.next(ready);
+    REQUIRE(which.has_value());
+    const std::vector<Share> parts = scheduler.plan(*which, scheduler.step_rows(*which, 320, costs, 0), 256);
+    decided.push_back(since(begin));
+    const auto charging = Clock::now();
+    for (const Share& part : parts) {
+      scheduler.charge(*which, requests[part.id].owner, 4000. / static_cast<double>(parts.size()));
+    }
+    classes.ran(*which, 4000, ready);
+    charged.push_back(since(charging));
+    // The first of them ends and comes again; the others have read their prompts.
+    for (const Share& part : parts) scheduler.update(part.id, 1, false, 0);
+    const Request& ended = requests[parts.front().id];
+    scheduler.remove(ended.id);
+    scheduler.add(ended.id, ended.priority, ended.owner);
   }
-  std::sort(micros.begin(), micros.end());
   // A report: what a clock says decides nothing.
-  MESSAGE("front, started, remove and charge: median " << micros[micros.size() / 2] << " us, 99% "
-                                                       << micros[micros.size() * 99 / 100] << " us");
+  const auto report = [](const std::string& what, std::vector<double>& micros) {
+    std::sort(micros.begin(), micros.end());
+    MESSAGE(what << ": median " << micros[micros.size() / 2] << " us, 99% "
+                 << micros[micros.size() * 99 / 100] << " us");
+  };
+  report("who starts, which class runs and what its step consists of", decided);
+  report("what the parts of a slice are charged", charged);
 }

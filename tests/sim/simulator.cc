@@ -4,7 +4,7 @@
 
 namespace facet::sim {
 
-Simulator::Simulator(Settings settings) : settings_(settings), share_(settings.minimum, settings.quantum) {}
+Simulator::Simulator(Settings settings) : settings_(settings) {}
 
 void Simulator::submit(Request request) {
   times_.insert_or_assign(request.id, Times{request.arrival});
@@ -12,28 +12,23 @@ void Simulator::submit(Request request) {
 }
 
 void Simulator::cancel(uint64_t id) {
-  for (Class& c : classes_) {
-    for (Sequence& sequence : c.running) {
-      if (sequence.request.id == id) sequence.cancelled = true;
-    }
-    if (!c.queue.remove(id)) continue;
-    auto node = c.waiting.extract(id);
-    count(c, node.mapped().request.owner, -1, 0);
-  }
+  if (sequences_.count(id) != 0) forget(id);
 }
 
 void Simulator::arrive() {
   while (!arrivals_.empty() && arrivals_.top().arrival <= now_) {
     const Request& request = arrivals_.top();
-    Class& c = classes_[request.priority];
-    c.queue.push(request.id, request.owner);
-    count(c, request.owner, 1, 0);
-    c.waiting.emplace(request.id, Sequence{request, request.prompt});
+    scheduler_.add(request.id, request.priority, request.owner);
+    count(request, 1, 0);
+    sequences_.emplace(request.id, Sequence{request, request.prompt});
     arrivals_.pop();
   }
 }
 
-void Simulator::count(Class& c, const engine::Owner& owner, int waiting, int running) {
+void Simulator::count(const Request& request, int waiting, int running) {
+  Class& c = classes_[request.priority];
+  const engine::Owner& owner = request.owner;
+  c.waiting += static_cast<size_t>(waiting);
   c.users[owner.user].weight = owner.weight;
   for (Account* account : {&c.users[owner.user], &c.apps[{owner.user, owner.app}]}) {
     const bool was_hungry = account->waiting > 0 && account->running == 0;
@@ -45,88 +40,126 @@ void Simulator::count(Class& c, const engine::Owner& owner, int waiting, int run
   }
 }
 
-void Simulator::admit(Class& c) {
-  while (auto id = c.queue.front()) {
-    if (c.running.size() >= settings_.slots && !evict(c)) return;
-    start(c, *id);
+void Simulator::admit() {
+  const auto fits = [this](uint64_t, const std::vector<uint64_t>& gone) {
+    return scheduler_.running() - gone.size() < settings_.places;
+  };
+  while (const auto admission = scheduler_.admit(micros(), fits)) {
+    Sequence& sequence = sequences_.at(admission->id);
+    for (const uint64_t id : admission->evicted) evict(id, sequence.request.priority);
+    scheduler_.start(admission->id);
+    sequence.running = true;
+    update(sequence);
+    count(sequence.request, -1, 1);
+    Times& times = times_.at(admission->id);
+    if (times.started < 0) times.started = now_;
   }
 }
 
-void Simulator::start(Class& c, uint64_t id) {
-  Sequence sequence = std::move(c.waiting.extract(id).mapped());
-  c.queue.started(sequence.request.owner);
-  c.queue.remove(id);
-  count(c, sequence.request.owner, -1, 1);
-  Times& times = times_.at(id);
-  if (times.started < 0) times.started = now_;
-  c.running.push_back(std::move(sequence));
-}
-
-bool Simulator::evict(Class& c) {
-  if (c.step_left > 0) return false;
-  const engine::Owner& next = c.waiting.at(*c.queue.front()).request.owner;
-  auto last = std::max_element(c.running.begin(), c.running.end(), [&](const Sequence& a, const Sequence& b) {
-    return c.queue.before(a.request.owner, b.request.owner);
-  });
-  if (c.queue.lead(last->request.owner, next) <= settings_.take_over) return false;
-  Sequence sequence = std::move(*last);
-  c.running.erase(last);
+void Simulator::evict(uint64_t id, size_t whose) {
+  Sequence& sequence = sequences_.at(id);
+  drop_from_step(sequence);
   sequence.pending = sequence.request.prompt + sequence.generated;
-  c.queue.push_front(sequence.request.id, sequence.request.owner);
-  c.queue.stopped(sequence.request.owner);
-  count(c, sequence.request.owner, 1, -1);
-  c.waiting.emplace(sequence.request.id, std::move(sequence));
+  sequence.running = false;
+  scheduler_.evict(id, whose);
+  count(sequence.request, 1, -1);
   ++evictions_;
-  return true;
 }
 
-void Simulator::plan(Class& c) {
-  std::vector<Sequence*> prompts;
-  uint32_t left = settings_.rows;
-  for (Sequence& sequence : c.running) {
-    sequence.rows = sequence.pending == 1 ? std::min(left, 1U) : 0;
-    left -= sequence.rows;
-    if (sequence.pending > 1) prompts.push_back(&sequence);
-  }
-  std::stable_sort(prompts.begin(), prompts.end(), [&](const Sequence* a, const Sequence* b) {
-    return c.queue.before(a->request.owner, b->request.owner);
-  });
-  for (Sequence* sequence : prompts) {
-    sequence->rows = std::min({sequence->pending, left, settings_.chunk});
-    left -= sequence->rows;
-  }
-  c.step_rows = settings_.rows - left;
-  c.step_left = settings_.cost.step + settings_.cost.row * c.step_rows;
+void Simulator::drop_from_step(const Sequence& sequence) {
+  std::erase_if(classes_[sequence.request.priority].step.parts,
+                [&](const engine::Share& part) { return part.id == sequence.request.id; });
 }
 
-void Simulator::commit(Class& c) {
-  std::vector<Request> finished;
-  for (Sequence& sequence : c.running) {
-    sequence.pending -= sequence.rows;
-    if (sequence.rows == 0 || sequence.pending > 0) continue;
+void Simulator::update(const Sequence& sequence) {
+  scheduler_.update(sequence.request.id, sequence.pending, false, micros());
+}
+
+void Simulator::forget(uint64_t id) {
+  auto found = sequences_.find(id);
+  const Sequence& sequence = found->second;
+  drop_from_step(sequence);
+  scheduler_.remove(id);
+  count(sequence.request, sequence.running ? 0 : -1, sequence.running ? -1 : 0);
+  sequences_.erase(found);
+}
+
+void Simulator::fill(size_t which) {
+  Step& step = classes_[which].step;
+  const uint32_t rows = scheduler_.step_rows(which, settings_.chunk + settings_.places, costs_, micros());
+  step.parts = scheduler_.plan(which, rows, settings_.chunk);
+  step.rows = step.cut = 0;
+  step.took = 0;
+  for (const engine::Share& part : step.parts) step.rows += part.rows;
+}
+
+double Simulator::slice(size_t which) {
+  Class& c = classes_[which];
+  Step& step = c.step;
+  const uint32_t cuts =
+      std::min(settings_.cost.cuts - step.cut, costs_.cuts_within(settings_.slice, step.rows));
+  const double took = cuts * (settings_.cost.step + settings_.cost.row * step.rows) / settings_.cost.cuts;
+  step.cut += cuts;
+  step.took += took;
+  costs_.slice(step.rows, cuts, static_cast<Micros>(took));
+  c.longest_gap = std::max(c.longest_gap, now_ - c.idle_until);
+  longest_slice_ = std::max(longest_slice_, took);
+  now_ += took;
+  c.idle_until = now_;
+  c.busy += took;
+  if (step.cut == settings_.cost.cuts) costs_.run(step.rows, static_cast<Micros>(step.took), micros());
+  uint32_t live = 0;
+  for (const engine::Share& part : step.parts) live += part.rows;
+  for (const engine::Share& part : step.parts) {
+    Sequence& sequence = sequences_.at(part.id);
+    const engine::Owner& owner = sequence.request.owner;
+    const double micros = took * part.rows / live;
+    scheduler_.charge(which, owner, micros);
+    c.users[owner.user].work += micros;
+    c.apps[{owner.user, owner.app}].work += micros;
+    sequence.work += micros;
+  }
+  return took;
+}
+
+void Simulator::commit(size_t which) {
+  Class& c = classes_[which];
+  const std::vector<engine::Share> parts = std::move(c.step.parts);
+  c.step = {};
+  for (const engine::Share& part : parts) {
+    Sequence& sequence = sequences_.at(part.id);
+    sequence.pending -= part.rows;
+    if (sequence.pending > 0) {
+      update(sequence);
+      continue;
+    }
     sequence.pending = 1;
-    Times& times = times_.at(sequence.request.id);
-    if (++sequence.generated == 1) times.first_token = now_;
-    if (sequence.generated >= sequence.request.output) times.finished = now_;
-  }
-  std::erase_if(c.running, [&](const Sequence& sequence) {
-    if (!sequence.cancelled && sequence.generated < sequence.request.output) return false;
-    c.queue.stopped(sequence.request.owner);
-    count(c, sequence.request.owner, 0, -1);
+    Times& times = times_.at(part.id);
+    if (++sequence.generated == 1) {
+      times.first_token = now_;
+    } else {
+      times.longest_interval = std::max(times.longest_interval, now_ - times.last_token);
+    }
+    times.last_token = now_;
+    if (sequence.generated < sequence.request.output) {
+      update(sequence);
+      continue;
+    }
+    times.finished = now_;
     c.longest_request = std::max(c.longest_request, sequence.work);
-    finished.push_back(sequence.request);
-    return true;
-  });
-  for (const Request& request : finished) on_finish(request);
+    const Request request = sequence.request;
+    forget(part.id);
+    on_finish(request);
+  }
 }
 
 bool Simulator::step() {
   arrive();
+  admit();
   std::array<bool, kClasses> ready{};
-  for (size_t i = 0; i < kClasses; ++i) {
-    admit(classes_[i]);
-    ready[i] = !classes_[i].running.empty();
-    if (!ready[i]) classes_[i].idle_until = now_;
+  for (size_t c = 0; c < kClasses; ++c) {
+    ready[c] = this->ready(c);
+    if (!ready[c] && classes_[c].waiting == 0) classes_[c].idle_until = now_;
   }
   const auto which = share_.next(ready);
   if (!which) {
@@ -134,43 +167,19 @@ bool Simulator::step() {
     now_ = arrivals_.top().arrival;
     return true;
   }
-  Class& c = classes_[*which];
-  if (c.step_left <= 0) plan(c);
-  const double slice = std::min(c.step_left, settings_.cost.slice);
-  c.longest_gap = std::max(c.longest_gap, now_ - c.idle_until);
-  now_ += slice;
-  c.idle_until = now_;
-  c.busy += slice;
-  c.step_left -= slice;
-  share_.ran(*which, slice, ready);
-  for (Sequence& sequence : c.running) {
-    if (sequence.rows == 0) continue;
-    const double micros = slice * sequence.rows / c.step_rows;
-    const engine::Owner& owner = sequence.request.owner;
-    c.queue.charge(owner, micros);
-    c.users[owner.user].work += micros;
-    c.apps[{owner.user, owner.app}].work += micros;
-    sequence.work += micros;
+  Step& step = classes_[*which].step;
+  if (step.rows == 0) {
+    for (size_t lower = *which + 1; lower < kClasses; ++lower) parked_ += classes_[lower].step.rows > 0;
+    fill(*which);
   }
-  if (c.step_left <= 0) commit(c);
+  share_.ran(*which, step.parts.empty() ? 0 : slice(*which), ready);
+  if (step.parts.empty() || step.cut == settings_.cost.cuts) commit(*which);
   return true;
 }
 
 void Simulator::run_until(double time) {
   while (now_ < time && step()) {
   }
-}
-
-uint64_t Simulator::comparisons() const {
-  uint64_t all = 0;
-  for (const Class& c : classes_) all += c.queue.comparisons();
-  return all;
-}
-
-size_t Simulator::accounts() const {
-  size_t all = 0;
-  for (const Class& c : classes_) all += c.queue.accounts();
-  return all;
 }
 
 }  // namespace facet::sim

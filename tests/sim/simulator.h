@@ -1,15 +1,12 @@
-// A device on a fake clock, served by the engine's own order: who gets what, and when, in a workload of
-// requests.
+// A made-up device on a fake clock, driven by the engine's own scheduler: who gets what, and when, in a
+// workload of requests. It stands where ServedModel and Runner stand in the engine, and has their loop; who
+// starts, gives way and takes part, how long slices and steps are, and which class goes next is decided by
+// Scheduler, RunCosts and ClassShare, as they are.
 //
-// Sequence  a running request: first it reads its prompt in chunks, then it generates; the step that ends its
-//           prompt gives its first token.
-// Step      one token of each sequence of a class that generates, and what else fits of prompts. Takes
-// Cost::step
-//           and Cost::row for each row.
-// Slice     the part of a step that runs before the order is asked again. A step of another class may go
-// before
-//           the rest: the rest waits where it is.
-// Slots     how many sequences run at once, of each class.
+// Sequence  a request: first it reads its prompt in chunks, then it generates; the step that ends its prompt
+//           gives its first token. One that is evicted reads all of it again: nothing is kept of it.
+// Run       a step on the device, Cost::cuts one after the other; it takes Cost::step and Cost::row for each
+//           row. Between two slices the run of another class may go before the rest: this one is parked.
 // Times are microseconds. One thread; the same workload gives the same result.
 #pragma once
 
@@ -23,7 +20,8 @@
 #include <vector>
 
 #include "daemon/engine/class_share.h"
-#include "daemon/engine/fair_queue.h"
+#include "daemon/engine/run_costs.h"
+#include "daemon/engine/scheduler.h"
 
 namespace facet::sim {
 
@@ -41,26 +39,24 @@ struct Request {
 struct Cost {
   double step = 1500;
   double row = 40;
-  double slice = 3000;  // at most
+  uint32_t cuts = 60;
 };
 
 struct Settings {
   Cost cost;
-  uint32_t slots = 16;
+  uint32_t places = 16;  // requests that run at once, of all classes
   uint32_t chunk = 256;  // rows of a prompt in a step
-  uint32_t rows = 272;   // in a step
-  double minimum = 0.05;
-  double quantum = 4000;
-  // A waiting request takes the slot of one whose user is that far ahead, which then waits and starts again.
-  double take_over = std::numeric_limits<double>::infinity();
+  Micros slice = 4000;   // that it is to last
 };
 
 // When things happened to a request; less than 0: did not yet.
 struct Times {
   double arrival;
-  double started = -1;  // in a slot, the first time
+  double started = -1;  // in a place, the first time
   double first_token = -1;
   double finished = -1;
+  double last_token = -1;
+  double longest_interval = 0;  // between two tokens
 };
 
 class Simulator {
@@ -68,7 +64,7 @@ class Simulator {
   explicit Simulator(Settings settings);
 
   void submit(Request request);
-  // No effect if it has ended. Takes effect at once if it waits, with the end of the step if it runs.
+  // No effect if it has ended.
   void cancel(uint64_t id);
 
   // Runs a slice, or moves the clock to the next arrival; false if there is nothing left to do.
@@ -81,16 +77,16 @@ class Simulator {
 
   double now() const { return now_; }
   const Times& times(uint64_t id) const { return times_.at(id); }
-  size_t waiting(size_t priority) const { return classes_[priority].queue.size(); }
-  // The queues' and the plan's: see FairQueue.
-  uint64_t comparisons() const;
-  size_t accounts() const;
+  size_t waiting(size_t priority) const { return classes_[priority].waiting; }
+  const engine::Scheduler& scheduler() const { return scheduler_; }
   double busy(size_t priority) const { return classes_[priority].busy; }
-  // The longest time in which the class had something to run and none of it ran.
+  // The longest time in which something of the class was there and none of it ran.
   double longest_gap(size_t priority) const { return classes_[priority].longest_gap; }
   // The most work of one request.
   double longest_request(size_t priority) const { return classes_[priority].longest_request; }
+  double longest_slice() const { return longest_slice_; }
   uint64_t evictions() const { return evictions_; }
+  uint64_t parked() const { return parked_; }
 
   // What a user, or one of its apps, had in a class. Its moments are by the class's own clock, busy().
   struct Account {
@@ -112,17 +108,19 @@ class Simulator {
     uint32_t pending;  // tokens it has not read yet
     uint32_t generated = 0;
     double work = 0;
-    uint32_t rows = 0;  // of the step in work
-    bool cancelled = false;
+    bool running = false;
+  };
+  struct Step {
+    std::vector<engine::Share> parts;  // without those that ended or were evicted meanwhile
+    uint32_t rows = 0;                 // of the run, whether they still count or not
+    uint32_t cut = 0;
+    double took = 0;  // so far
   };
   struct Class {
-    engine::FairQueue queue;
-    std::unordered_map<uint64_t, Sequence> waiting;
-    std::vector<Sequence> running;
-    double step_left = 0;
-    uint32_t step_rows = 0;
+    Step step;  // rows 0: none in work
+    size_t waiting = 0;
     double busy = 0;
-    double idle_until = 0;  // when it last ran or had nothing to run
+    double idle_until = 0;  // when it last ran or nothing of it was there
     double longest_gap = 0;
     double longest_request = 0;
     std::map<uint64_t, Account> users;
@@ -130,12 +128,17 @@ class Simulator {
   };
 
   void arrive();
-  void admit(Class& c);
-  void start(Class& c, uint64_t id);
-  bool evict(Class& c);
-  void plan(Class& c);
-  void commit(Class& c);
-  void count(Class& c, const engine::Owner& owner, int waiting, int running);
+  void admit();
+  void evict(uint64_t id, size_t whose);
+  void drop_from_step(const Sequence& sequence);
+  void update(const Sequence& sequence);
+  bool ready(size_t which) const { return classes_[which].step.rows > 0 || scheduler_.ready(which); }
+  void fill(size_t which);
+  double slice(size_t which);
+  void commit(size_t which);
+  void forget(uint64_t id);
+  void count(const Request& request, int waiting, int running);
+  Micros micros() const { return static_cast<Micros>(now_); }
 
   struct Later {
     bool operator()(const Request& a, const Request& b) const {
@@ -145,11 +148,15 @@ class Simulator {
 
   Settings settings_;
   engine::ClassShare share_;
+  engine::Scheduler scheduler_;
+  engine::RunCosts costs_;
   std::array<Class, kClasses> classes_;
+  std::unordered_map<uint64_t, Sequence> sequences_;
   std::priority_queue<Request, std::vector<Request>, Later> arrivals_;
   std::unordered_map<uint64_t, Times> times_;
   double now_ = 0;
-  uint64_t evictions_ = 0;
+  double longest_slice_ = 0;
+  uint64_t evictions_ = 0, parked_ = 0;
 };
 
 }  // namespace facet::sim
