@@ -5,8 +5,9 @@
 // This program plays the engine, with the engine's own end of the link, and the app. A token's text is the
 // time at which the engine handed it over; the callback compares it with its own. Tokens come at the pace of
 // a model, so every thread on the way sleeps in between. First the machine is left alone; with --load, again
-// while `facet-model bench` keeps all cores (or --threads) busy with that model. The numbers are
-// microseconds.
+// while `facet-model bench` keeps all cores (or --threads) busy with that model. The rows named `bare` are
+// what the machine itself takes: eight bytes through two socket pairs with a thread between them that passes
+// them on, which is the least that a broker costs. The numbers are microseconds.
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -24,6 +25,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "daemon/base/mailbox.h"
@@ -144,7 +146,52 @@ client::Client connect(const std::string& socket) {
   }
 }
 
-void measure(const char* name, client::Client& client, uint32_t tokens) {
+void print(const std::string& name, std::vector<int64_t> times) {
+  std::sort(times.begin(), times.end());
+  const auto at = [&](double part) {
+    return static_cast<double>(times[static_cast<size_t>(part * static_cast<double>(times.size() - 1))]) /
+           1000;
+  };
+  std::printf("%-12s %8.1f %8.1f %8.1f %8.1f\n", name.c_str(), at(0.5), at(0.9), at(0.99), at(1));
+  std::fflush(stdout);
+}
+
+std::pair<UniqueFd, UniqueFd> socket_pair() {
+  int ends[2] = {};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    throw std::runtime_error(std::string("socketpair: ") + std::strerror(errno));
+  }
+  return {UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+std::vector<int64_t> bare_hops(uint32_t tokens, std::chrono::microseconds pace) {
+  auto [start, between_in] = socket_pair();
+  auto [between_out, end] = socket_pair();
+  std::thread between([from = between_in.get(), to = between_out.get()] {
+    for (int64_t sent = 0; ::read(from, &sent, sizeof sent) == sizeof sent;) {
+      if (::write(to, &sent, sizeof sent) != sizeof sent) return;
+    }
+  });
+  std::vector<int64_t> times;
+  std::thread reader([&times, tokens, from = end.get()] {
+    for (int64_t sent = 0; times.size() < tokens && ::read(from, &sent, sizeof sent) == sizeof sent;) {
+      times.push_back(nanoseconds() - sent);
+    }
+  });
+  auto next = Clock::now();
+  for (uint32_t i = 0; i < tokens; ++i) {
+    std::this_thread::sleep_until(next += pace);
+    const int64_t now = nanoseconds();
+    if (::write(start.get(), &now, sizeof now) != sizeof now) break;
+  }
+  start.reset();
+  between.join();
+  between_out.reset();
+  reader.join();
+  return times;
+}
+
+std::vector<int64_t> through_facet(client::Client& client, uint32_t tokens) {
   std::vector<int64_t> times;
   times.reserve(tokens);
   client::GenerateRequest request;
@@ -155,13 +202,7 @@ void measure(const char* name, client::Client& client, uint32_t tokens) {
   });
   if (!answer) throw std::runtime_error(answer.error().message);
   if (times.size() != tokens) throw std::runtime_error("tokens are missing");
-  std::sort(times.begin(), times.end());
-  const auto at = [&](double part) {
-    return static_cast<double>(times[static_cast<size_t>(part * static_cast<double>(times.size() - 1))]) /
-           1000;
-  };
-  std::printf("%-8s %8.1f %8.1f %8.1f %8.1f\n", name, at(0.5), at(0.9), at(0.99), at(1));
-  std::fflush(stdout);
+  return times;
 }
 
 struct Options {
@@ -180,13 +221,17 @@ void run(const Options& options, const std::string& folder) {
   if (!broker) throw std::runtime_error("facetd does not connect");
   TimedEngine engine(std::move(broker), std::chrono::microseconds(options.pace));
   client::Client client = connect(socket);
-  std::printf("%-8s %8s %8s %8s %8s\n", "cores", "median", "p90", "p99", "most");
-  measure("idle", client, options.tokens);
+  const auto measure = [&](const std::string& cores) {
+    print(cores + " bare", bare_hops(options.tokens, std::chrono::microseconds(options.pace)));
+    print(cores, through_facet(client, options.tokens));
+  };
+  std::printf("%-12s %8s %8s %8s %8s\n", "cores", "median", "p90", "p99", "most");
+  measure("idle");
   if (options.load.empty()) return;
   const Program load({"facet-model", "bench", options.load, "-p", "0", "-n", "256", "-r", "1000", "--threads",
                       std::to_string(options.threads)});
   std::this_thread::sleep_for(std::chrono::seconds(2));  // it loads the model
-  measure("busy", client, options.tokens);
+  measure("busy");
   if (!load.runs()) throw std::runtime_error("the load ended before the measurement");
 }
 
