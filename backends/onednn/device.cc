@@ -29,12 +29,13 @@ std::unique_ptr<Dense> checked_dense(Isa isa, uint32_t workers) {
 
 Device::Device(uint32_t threads, Isa isa, plugin::Log log)
     : kernels_(checked_kernels(isa, log)),
-      pool_(threads == 0 ? allowed_cpus() : threads),
+      pool_(threads == 0 ? allowed_cpus() : threads, [this] { niceness_.join(); }),
       dense_(checked_dense(kernels_.isa, pool_.workers())),
       numerics_(dense_ == nullptr ? "cpu/2" : "cpu/2+" + Dense::name()),
       thread_([this] { serve(); }) {
   log(FACET_LOG_DEBUG, std::string("cpu: ") + isa_name(kernels_.isa) + " kernels, " +
-                           std::to_string(pool_.workers()) + " threads");
+                           std::to_string(pool_.workers()) + " threads" +
+                           (niceness_.can_come_back() ? "" : ", which may not change their nice value"));
 }
 
 Device::~Device() {
@@ -75,6 +76,7 @@ void Device::enqueue(std::function<void()> task) {
 }
 
 void Device::serve() {
+  niceness_.join();
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [&] { return !tasks_.empty() || closing_; });

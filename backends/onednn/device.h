@@ -13,6 +13,7 @@
 
 #include "backends/onednn/dense.h"
 #include "backends/onednn/kernels.h"
+#include "backends/onednn/niceness.h"
 #include "backends/onednn/pool.h"
 
 namespace facet::cpu {
@@ -30,6 +31,7 @@ class Device final : public plugin::Device {
   uint64_t cache_bytes(const plugin::Layout& layout, const std::vector<uint32_t>& pages) const override;
   std::unique_ptr<plugin::Cache> create_cache(const plugin::Layout& layout,
                                               const std::vector<uint32_t>& pages) override;
+  void set_nice(uint32_t nice) override { niceness_.set(nice); }
 
   const Kernels& kernels() const { return kernels_; }
   // oneDNN for float32 weights, or NULL. Used from within a task.
@@ -43,6 +45,7 @@ class Device final : public plugin::Device {
   void serve();
 
   Kernels kernels_;
+  Niceness niceness_;
   Pool pool_;
   std::unique_ptr<Dense> dense_;
   std::string numerics_;

@@ -47,10 +47,13 @@ bool look_out(const Ready& ready) {
 
 }  // namespace
 
-Pool::Pool(uint32_t workers) {
+Pool::Pool(uint32_t workers, const std::function<void()>& begin) {
   threads_.reserve(workers - 1);
   for (uint32_t worker = 1; worker < workers; ++worker) {
-    threads_.emplace_back([this, worker] { work(worker); });
+    threads_.emplace_back([this, begin, worker] {
+      begin();
+      work(worker);
+    });
   }
 }
 

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <thread>
 #include <vector>
 
@@ -18,8 +19,9 @@ namespace facet::cpu {
 
 class Pool {
  public:
-  // `workers` in all, at least 1.
-  explicit Pool(uint32_t workers);
+  // `workers` in all, at least 1. Each thread of the pool calls `begin` first.
+  explicit Pool(
+      uint32_t workers, const std::function<void()>& begin = [] {});
   ~Pool();
   Pool(const Pool&) = delete;
 

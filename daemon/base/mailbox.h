@@ -27,6 +27,11 @@ class Mailbox {
     return std::exchange(messages_, {});
   }
 
+  bool empty() {
+    std::lock_guard lock(mutex_);
+    return messages_.empty();
+  }
+
   // Waits until something has come.
   std::deque<T> wait() {
     std::unique_lock lock(mutex_);

@@ -39,7 +39,7 @@ class Engine::Impl {
   }
 
   void run();
-  void post(link::ToEngine message) { mailbox_.post(std::move(message)); }
+  void post(link::ToEngine message);
   void stop() {
     stopping_ = true;
     mailbox_.post(link::Credit{});  // wakes the engine; request 0 does not exist
@@ -51,6 +51,8 @@ class Engine::Impl {
   std::deque<link::ToEngine> wait();
   void handle(std::deque<link::ToEngine> messages);
   bool slice();
+  // The device's, for work of that class.
+  void set_nice(size_t which, const std::array<bool, ClassShare::kClasses>& ready);
   void start(const link::Start& start);
   // The model of that file, loaded if need be.
   Result<ServedModel*> model(const link::Start& start);
@@ -87,6 +89,12 @@ void Engine::Impl::run() {
   }
 }
 
+// Whatever comes may be urgent: the slice in work is raised, and the next one is as it must be.
+void Engine::Impl::post(link::ToEngine message) {
+  mailbox_.post(std::move(message));
+  device_.set_nice(0);
+}
+
 std::deque<link::ToEngine> Engine::Impl::wait() {
   std::optional<Micros> most;
   if (reported_.waiting != 0) most = kLookAgainMicros;
@@ -115,8 +123,16 @@ bool Engine::Impl::slice() {
     if (model->second->ready(*which)) break;
   }
   last_model_ = model->first;
+  set_nice(*which, ready);
   share_.ran(*which, static_cast<double>(model->second->slice(*which)), ready);
   return true;
+}
+
+void Engine::Impl::set_nice(size_t which, const std::array<bool, ClassShare::kClasses>& ready) {
+  const bool last = which + 1 == ready.size() && std::count(ready.begin(), ready.end(), true) == 1;
+  device_.set_nice(last ? options_.background_nice : 0);
+  // A message is seen here, or whoever posts it raises the device after this.
+  if (last && !mailbox_.empty()) device_.set_nice(0);
 }
 
 void Engine::Impl::handle(std::deque<link::ToEngine> messages) {

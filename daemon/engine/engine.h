@@ -25,6 +25,7 @@ struct EngineOptions {
   uint32_t max_waiting = 1024;        // requests that may wait (Scheduler::has_room)
   uint32_t chunk = 256;               // rows of a step: how much of a prompt is read at once
   uint32_t slice_micros = 4000;       // of computing, between looks at what was asked meanwhile
+  uint32_t background_nice = 5;       // of the device's threads while only background work is there
 };
 
 class Engine {

@@ -31,6 +31,7 @@ EngineOptions options_of(const link::EngineSettings& settings) {
   options.max_sequences = settings.max_sequences;
   options.max_waiting = settings.max_waiting;
   options.chunk = settings.chunk;
+  options.background_nice = settings.background_nice;
   return options;
 }
 

@@ -14,6 +14,7 @@ struct EngineSettings {
   uint32_t max_sequences = 64;
   uint32_t max_waiting = 1024;
   uint32_t chunk = 256;
+  uint32_t background_nice = 5;
 };
 
 // In the section `engine`.
@@ -43,6 +44,8 @@ inline settings::Table engine_table(EngineSettings& to) {
              "requests that may wait for a place, one user's at most as many as places stay free",
              &to.max_waiting, 1, 1 << 20),
       number("chunk", "rows of a step: how much of a prompt is read at once", &to.chunk, 1, 4096),
+      number("background-nice", "nice value of background work while nothing else is asked",
+             &to.background_nice, 0, 19),
   };
 }
 

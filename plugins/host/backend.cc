@@ -1,5 +1,6 @@
 #include "plugins/host/backend.h"
 
+#include <cstddef>
 #include <cstring>
 
 namespace facet::plugins {
@@ -129,6 +130,13 @@ Result<Cache> Device::create_cache(const facet_cache_layout& layout, std::span<c
   Cache cache;
   cache.handle_ = {made, {table}};
   return cache;
+}
+
+void Device::set_nice(uint32_t nice) const {
+  const facet_backend* table = handle_.get_deleter().table;
+  const bool has_it =
+      table->size > offsetof(facet_backend, device_set_nice) && table->device_set_nice != nullptr;
+  if (has_it) table->device_set_nice(handle_.get(), nice);
 }
 
 Result<facet_device_info> Backend::describe(uint32_t device) const {

@@ -93,6 +93,9 @@ class Device {
   // pages[g] pages in group g of the layout; as many as it has groups.
   Result<uint64_t> cache_bytes(const facet_cache_layout& layout, std::span<const uint32_t> pages) const;
   Result<Cache> create_cache(const facet_cache_layout& layout, std::span<const uint32_t> pages);
+  // How far its work stands back for other programs, 0 to FACET_MOST_NICE; at once. No effect on a device
+  // that cannot.
+  void set_nice(uint32_t nice) const;
 
  private:
   friend class Backend;

@@ -1,6 +1,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cstddef>
 
 #include "daemon/base/log.h"
 #include "plugins/host/backend.h"
@@ -21,6 +22,9 @@ void write_log(const facet_host*, facet_log_level level, const char* message) {
       return log::error(message);
   }
 }
+
+// A table of before the optional functions, which the ABI has at its end.
+constexpr size_t kLeastTable = offsetof(facet_backend, device_set_nice);
 
 constexpr facet_host kHost = {.size = sizeof(facet_host), .log = write_log};
 
@@ -60,9 +64,9 @@ Result<void> check_table(const facet_backend* table, const std::string& name, co
     return Error{FACET_VERSION_MISMATCH, path + ": it speaks no version of the plugin ABI from 1 to " +
                                              std::to_string(FACET_ABI_VERSION)};
   }
-  if (table->size < sizeof(facet_backend)) {
-    return malformed("its table has " + std::to_string(table->size) + " bytes, not " +
-                     std::to_string(sizeof(facet_backend)));
+  if (table->size < kLeastTable) {
+    return malformed("its table has " + std::to_string(table->size) + " bytes, fewer than " +
+                     std::to_string(kLeastTable));
   }
   if (table->abi_version == 0 || table->abi_version > FACET_ABI_VERSION) {
     return Error{FACET_VERSION_MISMATCH, path + ": it chose version " + std::to_string(table->abi_version) +

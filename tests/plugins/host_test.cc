@@ -135,6 +135,17 @@ TEST_CASE("broken plugins are refused with the file and the reason") {
   CHECK(open_backend("folder").error().code == FACET_MALFORMED);
 }
 
+TEST_CASE("a plugin whose table ends before the newest functions is used without them") {
+  auto older = Backend::load(FACET_BROKEN_FOLDER "/facet-backend-older.so");
+  REQUIRE(older.ok());
+  auto device = older->open(0, 0);
+  REQUIRE(device.ok());
+  device->set_nice(5);
+  auto reference = Backend::load(reference_file())->open(0, 0);
+  REQUIRE(reference.ok());
+  reference->set_nice(5);  // has the function, and no threads to set back
+}
+
 TEST_CASE("without a name the next backend is tried when one is broken, missing or without a device") {
   const std::string reference = reference_file();
   Folder folder;

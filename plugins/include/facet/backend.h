@@ -49,6 +49,7 @@ extern "C" {
 #define FACET_ABI_VERSION 1u
 #define FACET_BACKEND_ENTRY "facet_backend_entry"
 #define FACET_NONE UINT32_MAX /* "no such index" */
+#define FACET_MOST_NICE 19u
 
 typedef struct facet_error {
   size_t size;
@@ -403,6 +404,12 @@ typedef struct facet_backend {
   /* Copies rows [first, first + rows) of an output, float32 [rows, width], after the run's last fence. */
   facet_status (*output_read)(facet_context* context, uint32_t port, uint32_t first, uint32_t rows,
                               float* data, facet_error* error);
+
+  /* May be NULL or beyond the table's size. How far the device's work stands back for other programs: 0, as
+   * when it was opened, to FACET_MOST_NICE of the system's nice values. From any thread; takes effect at
+   * once, also on a slice in flight: the host puts work back that can wait, and raises it when something more
+   * urgent comes. A device that could not raise itself again stays at 0. */
+  void (*device_set_nice)(facet_device* device, uint32_t nice);
 } facet_backend;
 
 /* The one symbol. `host` lives until the library is unloaded. Picks the highest version that both sides

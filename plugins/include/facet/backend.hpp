@@ -94,6 +94,8 @@ class Device {
   // pages[g] pages in group g. `layout` has passed verify().
   virtual uint64_t cache_bytes(const Layout& layout, const std::vector<uint32_t>& pages) const = 0;
   virtual std::unique_ptr<Cache> create_cache(const Layout& layout, const std::vector<uint32_t>& pages) = 0;
+  // At most FACET_MOST_NICE. Called from any thread, while slices run.
+  virtual void set_nice(uint32_t) {}
 };
 
 namespace detail {
@@ -386,6 +388,10 @@ struct Calls {
       context->context->output_read(port, first, rows, data);
     });
   }
+
+  static void device_set_nice(facet_device* device, uint32_t nice) {
+    guard(nullptr, [&] { given(device, "the device").device->set_nice(std::min(nice, FACET_MOST_NICE)); });
+  }
 };
 
 template <typename Backend>
@@ -442,6 +448,7 @@ struct Table {
         .submit = Calls::submit,
         .wait = Calls::wait,
         .output_read = Calls::output_read,
+        .device_set_nice = Calls::device_set_nice,
     };
     return &table;
   }

@@ -1,5 +1,8 @@
-// Plugins that are wrong in one way each, chosen by FACET_BROKEN_*: what the host must refuse by name.
+// Plugins that are wrong in one way each, chosen by FACET_BROKEN_*: what the host must refuse by name. And
+// one that is right but older: its table ends before the functions that a plugin need not have.
 #include <facet/backend.hpp>
+
+#include <cstdlib>
 
 #define FACET_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -49,6 +52,14 @@ FACET_EXPORT const facet_backend* facet_backend_entry(const facet_host* host, ui
   table.cache_page_copy = nullptr;
 #elif defined(FACET_BROKEN_SIZE)
   table.size = offsetof(facet_backend, wait);
+#elif defined(FACET_BROKEN_OLDER)
+  table.size = offsetof(facet_backend, device_set_nice);
+  table.device_set_nice = [](facet_device*, uint32_t) { std::abort(); };  // not its to call
+  table.device_open = [](uint32_t, const facet_device_options*, facet_device** device, facet_error*) {
+    *device = reinterpret_cast<facet_device*>(&table);
+    return FACET_OK;
+  };
+  table.device_close = [](facet_device*) {};
 #endif
   return &table;
 }
