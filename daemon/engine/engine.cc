@@ -52,7 +52,7 @@ class Engine::Impl {
   void handle(std::deque<link::ToEngine> messages);
   bool slice();
   // The device's, for work of that class.
-  void set_nice(size_t which, const std::array<bool, ClassShare::kClasses>& ready);
+  void set_nice(size_t which);
   void start(const link::Start& start);
   // The model of that file, loaded if need be.
   Result<ServedModel*> model(const link::Start& start);
@@ -123,16 +123,23 @@ bool Engine::Impl::slice() {
     if (model->second->ready(*which)) break;
   }
   last_model_ = model->first;
-  set_nice(*which, ready);
+  set_nice(*which);
   share_.ran(*which, static_cast<double>(model->second->slice(*which)), ready);
   return true;
 }
 
-void Engine::Impl::set_nice(size_t which, const std::array<bool, ClassShare::kClasses>& ready) {
-  const bool last = which + 1 == ready.size() && std::count(ready.begin(), ready.end(), true) == 1;
-  device_.set_nice(last ? options_.background_nice : 0);
+void Engine::Impl::set_nice(size_t which) {
+  const size_t least = ClassShare::kClasses - 1;
+  const auto has_urgent = [&](const auto& entry) {
+    for (size_t other = 0; other < least; ++other) {
+      if (entry.second->has_work(other)) return true;
+    }
+    return false;
+  };
+  const bool alone = which == least && std::none_of(models_.begin(), models_.end(), has_urgent);
+  device_.set_nice(alone ? options_.background_nice : 0);
   // A message is seen here, or whoever posts it raises the device after this.
-  if (last && !mailbox_.empty()) device_.set_nice(0);
+  if (alone && !mailbox_.empty()) device_.set_nice(0);
 }
 
 void Engine::Impl::handle(std::deque<link::ToEngine> messages) {

@@ -175,7 +175,7 @@ void ServedModel::follow(Request& request) {
   for (const auto& [id, other] : requests_) {
     const Sequence& its = other.sequence;
     if (!its.started() || its.pending() <= 1 || its.paused() || other.follows != nullptr) continue;
-    if (&other == &request || other.which > request.which) continue;
+    if (&other == &request || other.which != request.which) continue;
     if (other.owner.user != request.owner.user || other.owner.app != request.owner.app) continue;
     const uint32_t shared = shared_blocks(its.tokens(), sequence.tokens());
     // It has given back what a row there sees of a window.

@@ -5,9 +5,10 @@
 // each in a place of its own, so that a more urgent one overtakes a *parked* one between two slices. Who
 // starts, gives way and takes part is for the scheduler; the caller says which class goes next.
 //
-// A running request *follows* another of its app that reads the same beginning, until the cache has it: of
-// several that begin alike, n answers to one prompt say, each token is read once. It has its place meanwhile,
-// and follows none that is less urgent.
+// A running request *follows* another of its app and class that reads the same beginning, until the cache has
+// it: of several that begin alike, n answers to one prompt say, each token is read once. It has its place
+// meanwhile. Not of another class: the scheduler takes a class whose requests only wait for one that has
+// nobody running, and would give it places again and again.
 #pragma once
 
 #include <array>
@@ -51,6 +52,8 @@ class ServedModel {
   void admit();
   // Whether a slice of that class can run now.
   bool ready(size_t which) const;
+  // Whether a request of that class waits for a place, or a slice of it can run.
+  bool has_work(size_t which) const { return ready(which) || scheduler_.next_waiting(which).has_value(); }
   // Runs one slice of a class that is ready. Returns how long the device took. Throws if the device fails.
   Micros slice(size_t which);
 
@@ -67,7 +70,7 @@ class ServedModel {
     Owner owner;
     size_t which;
     Micros deadline = 0;               // 0: none
-    const Request* follows = nullptr;  // itself one that follows nobody
+    const Request* follows = nullptr;  // which followed nobody when this began to
     uint32_t awaited = 0;              // blocks of that one's tokens
   };
   // A step in work.

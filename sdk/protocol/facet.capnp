@@ -20,7 +20,8 @@
 #
 # Choices: a `generate` with n choices, if the daemon's `hello` has the feature "choices", is n requests that differ in their seeds
 # alone: choice i has the id `id + i` and the seed `seed + i`, and what holds for a request holds for each of them: its own tokens and end, its own
-# credit and cancel, and it counts for the limits. They are taken or refused together. The prompt is read once for them all.
+# credit and cancel, and it counts for the limits. The limits take or refuse them together; a message
+# that is refused as it stands is answered under the id `id` alone. The prompt is read once for them all.
 #
 # Bounds: the daemon's `hello` names its limits. A message over the size, nesting or pointer limits, or one that does not
 # decode, ends the connection with `failed` for request 0. An enum value or union member unknown to the reader is `unsupported`.

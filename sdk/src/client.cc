@@ -213,6 +213,7 @@ class Client::Impl::Generation {
         return std::move(message).error();
       }
       Choice& choice = choices_[request_of(*message) - call_.id()];
+      if (!choice.open()) return facet::Error{FACET_MALFORMED, "the daemon went on after an answer's end"};
       FACET_CHECK(choice.take(*std::move(message)));
       if (!choice.open()) --left;
     }

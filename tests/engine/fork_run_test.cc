@@ -136,7 +136,7 @@ TEST_CASE("who reads for others may be cancelled: another goes on where it was")
   CHECK(computed(bench) < length + 2 * 2 * kPage + 4 * (kPage + kRead));
 }
 
-TEST_CASE("nobody follows one who is less urgent, of another user or of another app") {
+TEST_CASE("nobody follows one of another class, of another user or of another app") {
   const std::string path = test::tiny_model_path("gemma3");
   const protocol::TokenIds prompt = tokens(200, 4);
   Bench bench({}, false);
@@ -148,6 +148,7 @@ TEST_CASE("nobody follows one who is less urgent, of another user or of another 
   bench.post(link::Start{path, request, 1, "another app"});
   bench.go();
   CHECK(bench.answer(urgent).finish->usage.cached_tokens == 0);
+  CHECK(bench.answer(slow).finish->usage.cached_tokens == 0);
   CHECK(bench.answer(other).finish->usage.cached_tokens == 0);
   CHECK(bench.answer(1000).finish->usage.cached_tokens == 0);
   CHECK(bench.answer(slow).ids == bench.answer(urgent).ids);

@@ -125,6 +125,19 @@ TEST_CASE("client: several choices come to one callback, each with its number") 
   CHECK(client.generate({.prompt = "x"}).ok());
 }
 
+TEST_CASE("client: an answer that ends twice does not stand for another") {
+  FakeDaemon daemon([](Peer& peer) {
+    peer.greet({protocol::kFeatureChoices}, {.choices = 8});
+    auto request = peer.next_of<protocol::Generate>();
+    if (!request) return;
+    peer.send_finish(request->id, 0);
+    peer.send_finish(request->id, 0);
+    (void)peer.next_of<protocol::Cancel>();
+  });
+  Client client = connected(daemon);
+  CHECK(client.generate_choices({.prompt = "x"}, 2).error().code == FACET_MALFORMED);
+}
+
 TEST_CASE("client: a daemon that gives one answer is not asked for several") {
   FakeDaemon daemon([](Peer& peer) {
     peer.greet();
