@@ -1,8 +1,7 @@
 // Takes weight blocks apart into what the dot products read, for some outputs side by side.
 //
 //   wide    a register's worth of outputs, 32 bits each. `W` (Avx512Wide, Avx2Wide, AvxVnniWide, NeonWide,
-//   I8mmWide) has
-//           the operations.
+//           I8mmWide) has the operations.
 //   group   4 consecutive elements of a row, one byte each: what one dot product takes of each output.
 //   chunk   up to 8 consecutive blocks (of 32 elements) of a wide's outputs.
 //   unit    the blocks, kUnit of them, that a format takes apart together.
