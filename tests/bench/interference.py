@@ -15,7 +15,6 @@ if one of these did not happen. Every interactive answer must have the tokens th
 Timing decides nothing.
 """
 import argparse
-import multiprocessing
 import os
 import random
 import statistics
@@ -24,7 +23,7 @@ import threading
 import time
 from pathlib import Path
 
-from servers import Facet, Peer, default_facet, default_model, ids, wait_until_ready
+from servers import Facet, Loops, Peer, default_facet, default_model, ids, wait_until_ready
 
 PROMPT, ANSWER = 64, 32
 LONG_PROMPT, LONG_ANSWER = 2000, 256
@@ -153,16 +152,7 @@ def disturb(tokens: dict[int, tuple], options: argparse.Namespace) -> bool:
     return same and all(happened.values())
 
 
-def spin():
-    while True:
-        pass
-
-
-def main() -> int:
-    options = parse_arguments()
-    loops = [multiprocessing.Process(target=spin, daemon=True) for _ in range(os.cpu_count() if options.busy else 0)]
-    for loop in loops:
-        loop.start()
+def run(options: argparse.Namespace) -> int:
     server = Facet(options.facet, options.model, options.threads)
     try:
         wait_until_ready(server)
@@ -177,6 +167,15 @@ def main() -> int:
         finally:
             peer.stop()
     return 0 if tokens and disturb(tokens, options) else 1
+
+
+def main() -> int:
+    options = parse_arguments()
+    loops = Loops(os.cpu_count() if options.busy else 0)
+    try:
+        return run(options)
+    finally:
+        loops.stop()
 
 
 if __name__ == "__main__":

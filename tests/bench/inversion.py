@@ -14,13 +14,12 @@ each loop has a session of its own as other programs have, or that of the daemon
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from interference import Background, ask, row
-from servers import Facet, default_facet, default_model, wait_until_ready
+from servers import Facet, Loops, default_facet, default_model, wait_until_ready
 
 WANTED = 2.5  # times the first token without the background, at most
 
@@ -36,23 +35,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--nice", default="", help="values of background-nice, separated by commas; default: the daemon's own")
     parser.add_argument("--together", action="store_true", help="the loops are in the daemon's session")
     return parser.parse_args()
-
-
-class Loops:
-    """An endless loop per core."""
-
-    def __init__(self, together: bool):
-        self.processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=not together)
-                          for _ in range(os.cpu_count())]
-
-    def seconds(self) -> float:
-        """Of processor time, so far."""
-        return sum(int(Path(f"/proc/{loop.pid}/schedstat").read_text().split()[0]) for loop in self.processes) / 1e9
-
-    def stop(self):
-        for loop in self.processes:
-            loop.kill()
-            loop.wait()
 
 
 class Side:
@@ -92,7 +74,7 @@ class Side:
 
 def main() -> int:
     options = parse_arguments()
-    loops = Loops(options.together)
+    loops = Loops(os.cpu_count(), options.together)
     sides = []
     try:
         for nice in options.nice.split(","):

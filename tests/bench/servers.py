@@ -30,6 +30,23 @@ def ids(count: int, seed: int) -> list[int]:
     return [2] + [draw.randrange(1000, 100000) for _ in range(count - 1)]
 
 
+class Loops:
+    """Other busy programs: endless loops, in sessions of their own unless `together`."""
+
+    def __init__(self, count: int, together: bool = True):
+        self.processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=not together)
+                          for _ in range(count)]
+
+    def seconds(self) -> float:
+        """Of processor time, so far."""
+        return sum(int(Path(f"/proc/{loop.pid}/schedstat").read_text().split()[0]) for loop in self.processes) / 1e9
+
+    def stop(self):
+        for loop in self.processes:
+            loop.kill()
+            loop.wait()
+
+
 class Request:
     """One `facet complete`: events as they come, each with the seconds since the request."""
 
