@@ -209,6 +209,10 @@ class FileReader {
     for (const auto& [key, node] : in_order(tables)) {
       const std::string title = "[" + setting.section + "." + key + "]";
       const toml::table* inner = node->as_table();
+      if (const Setting* plain = find(setting.section, key); plain && !inner) {
+        FACET_CHECK(read_value(*plain, *node));
+        continue;
+      }
       if (!inner) return wrong(*node, "'" + key + "' should be a table " + title);
       auto settings = keyed.add(key);
       if (!settings) return wrong(*node, title + ": " + settings.error().message);
@@ -391,14 +395,14 @@ Result<void> take_lines(const Table& table, const std::vector<std::string>& line
 
 std::string manual(const Program& program, const Table& table) {
   std::string text = "# " + program.name + " " + program.version + ": " + program.about + "\n";
-  std::string section;
+  std::string title;
   for (const auto& setting : table) {
     if (setting.place == Place::kFlag) continue;
-    if (setting.section != section) {
-      section = setting.section;
-      text += is_of_tables(setting) ? "\n# [" + section + ".NAME]" : "\n[" + section + "]";
-      text += "\n";
-    }
+    const std::string its = is_of_tables(setting)     ? "# [" + setting.section + ".NAME]"
+                            : setting.section.empty() ? ""
+                                                      : "[" + setting.section + "]";
+    if (its != title) text += "\n" + its + "\n";
+    title = its;
     if (const auto* keyed = std::get_if<Keyed>(&setting.target)) {
       text += "# " + setting.help + "\n";
       for (const auto& inner : keyed->example()) text += described(inner);

@@ -28,7 +28,8 @@ using Table = std::vector<Setting>;
 
 // Tables [section.KEY] of the config file that each hold the settings of one thing. `add` makes the thing KEY
 // and returns its settings, or why KEY names none; it is called in the file's order, after the plain values
-// of the section around. `example` is what the manual shows.
+// of the section around and of [section], which may have settings of its own. `example` is what the manual
+// shows.
 struct Keyed {
   std::function<Result<Table>(const std::string& key)> add;
   std::function<Table()> example;

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include "daemon/base/log.h"
+#include "daemon/broker/sandbox.h"
 #include "daemon/broker/service.h"
 #include "sdk/protocol/limits.h"
 
@@ -46,7 +47,12 @@ void Broker::start() {
 void Broker::take_connection(UniqueFd socket) {
   auto peer = peer_of(socket.get());
   if (!peer) return log::warning(peer.error().message);
-  if (auto admitted = policy_.admit_connection(peer->uid); !admitted) {
+  if (peer->sandbox == kUnknownSandbox && !std::exchange(told_of_unknown_, true)) {
+    log::warning("process " + std::to_string(peer->pid) + " of " + name_of(Identity{peer->uid}) +
+                 " is in a sandbox or container whose name is not known, or cannot be told to be in none: " +
+                 "[policy.sandbox.unknown] says what such have (said once)");
+  }
+  if (auto admitted = policy_.admit_connection(*peer); !admitted) {
     log::warning("refused a connection: " + admitted.error().message);
     return refuse(socket, admitted.error());
   }
@@ -59,7 +65,7 @@ void Broker::take_connection(UniqueFd socket) {
 
 void Broker::session_ended(Session& session) {
   router_.session_ended(session);
-  policy_.connection_ended(session.peer().uid);
+  policy_.connection_ended(session.peer());
   sessions_.erase(&session);
   if (ended()) sweep_timer_.cancel();
 }

@@ -49,6 +49,7 @@ class Broker : Session::Handler, EngineLink::Owner {
   asio::io_context& loop_;
   const Micros started_;
   bool stopping_ = false;
+  bool told_of_unknown_ = false;  // sandboxes
   Policy policy_;
   Models models_;
   EngineLink engine_;

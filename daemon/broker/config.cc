@@ -10,12 +10,15 @@
 #include <limits>
 #include <optional>
 
+#include "daemon/broker/sandbox.h"
 #include "daemon/link/messages.h"
 
 namespace facet::broker {
 namespace {
 
 using settings::Place;
+
+constexpr uint64_t kMostCount = 1 << 20, kMostBytes = 1ull << 40;
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
@@ -29,23 +32,37 @@ bool serves_system() {
 }
 
 settings::Setting limit(const char* name, const char* help, uint32_t* target) {
-  return {"limits", name, "N", help, target, Place::kAnywhere, 1, 1 << 20};
+  return {"limits", name, "N", help, target, Place::kAnywhere, 1, kMostCount};
 }
 
 settings::Setting limit(const char* name, const char* help, uint64_t* target) {
-  return {"limits", name, "BYTES", help, target, Place::kAnywhere, 1 << 10, 1ull << 40};
+  return {"limits", name, "BYTES", help, target, Place::kAnywhere, 1 << 10, kMostBytes};
 }
 
 // ---- policy
 
-settings::Table grant_table(const char* section, Grant& grant) {
+// What a user, or a user's apps in a sandbox, may ask for and hold; where nothing is said, what `otherwise`
+// says.
+settings::Table bounds_table(const char* section, const std::string& otherwise, Bounds& bounds) {
   static const std::vector<std::string> kClasses = {protocol::name_of(protocol::Priority::kInteractive),
                                                     protocol::name_of(protocol::Priority::kStandard),
                                                     protocol::name_of(protocol::Priority::kBackground)};
-  return {{section, "classes", "LIST", "of requests that a user may make", &grant.classes, Place::kFile, 0, 0,
+  Quota& quota = bounds.quota;
+  return {{section, "classes", "LIST", "of requests that may be made", &bounds.classes, Place::kFile, 0, 0,
            kClasses},
-          {section, "weight", "NUMBER", "of a user's share beside the others of a class",
-           settings::Decimal{&grant.weight, link::kLeastWeight, link::kMostWeight}, Place::kFile}};
+          {section, "connections", "N", "connections at once; 0: " + otherwise, &quota.connections,
+           Place::kFile, 0, kMostCount},
+          {section, "requests", "N", "open requests; 0: " + otherwise, &quota.requests, Place::kFile, 0,
+           kMostCount},
+          {section, "bytes", "BYTES", "bytes outstanding; 0: " + otherwise, &quota.bytes, Place::kFile, 0,
+           kMostBytes}};
+}
+
+settings::Table grant_table(const char* section, Grant& grant) {
+  settings::Table table = bounds_table(section, "as [limits] says of a user", grant);
+  table.push_back({section, "weight", "NUMBER", "of a user's share beside the others of a class",
+                   settings::Decimal{&grant.weight, link::kLeastWeight, link::kMostWeight}, Place::kFile});
+  return table;
 }
 
 // Nothing if `key` is no number. The greatest is no user and no group.
@@ -89,18 +106,39 @@ Result<settings::Table> add_group(Grants& grants, const std::string& key) {
   return grant_table("policy.group", grants.groups.emplace_back(id, grants.everybody).second);
 }
 
+settings::Table sandbox_table(Bounds& bounds) {
+  return bounds_table("policy.sandbox", "all that the user may have", bounds);
+}
+
+Result<settings::Table> add_sandbox(Grants& grants, const std::string& key) {
+  if (!is_sandbox(key)) {
+    return Error{FACET_INVALID_ARGUMENT,
+                 "'" + key + "' names no sandbox, as flatpak:ID, snap:NAME and unknown do"};
+  }
+  // No key comes twice in a file.
+  return sandbox_table(grants.sandboxes.emplace(key, grants.sandboxed).first->second);
+}
+
 settings::Table policy_table(Grants& grants) {
   settings::Table table = grant_table("policy", grants.everybody);
-  const auto keyed = [&grants](const char* section, const char* help, auto add) {
-    const auto example = [&grants, section] { return grant_table(section, grants.everybody); };
+  const auto keyed = [&grants](const char* section, const char* help, auto add, auto example) {
     const auto add_to = [&grants, add](const std::string& key) { return add(grants, key); };
     return settings::Setting{section, "", "", help, settings::Keyed{add_to, example}, Place::kFile};
   };
-  table.push_back(
-      keyed("policy.user", "one user, by name or number; what is left out is as in [policy]", add_user));
+  const auto of_all = [&grants](const char* section) {
+    return [&grants, section] { return grant_table(section, grants.everybody); };
+  };
+  table.push_back(keyed("policy.user", "one user, by name or number; what is left out is as in [policy]",
+                        add_user, of_all("policy.user")));
   table.push_back(keyed("policy.group",
                         "a group's users who have no entry; of several groups the first in the file counts",
-                        add_group));
+                        add_group, of_all("policy.group")));
+  for (auto& setting : sandbox_table(grants.sandboxed)) table.push_back(std::move(setting));
+  table.push_back(
+      keyed("policy.sandbox",
+            "a user's apps in one sandbox: \"flatpak:ID\", \"snap:NAME\" or \"unknown\"; what is left "
+            "out is as in [policy.sandbox]",
+            add_sandbox, [&grants] { return sandbox_table(grants.sandboxed); }));
   return table;
 }
 

@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "daemon/broker/sandbox_traces.h"
+
 namespace facet::broker {
 namespace {
 
@@ -37,7 +39,12 @@ Result<Peer> peer_of(int socket) {
     return io_error("SO_PEERCRED");
   }
   FACET_TRY(auto groups, groups_of(socket));
-  return Peer{credentials.uid, credentials.gid, credentials.pid, std::move(groups)};
+  std::string sandbox = sandbox_of(traces_of(socket, credentials.pid));
+  return Peer{{credentials.uid, std::move(sandbox)}, credentials.gid, credentials.pid, std::move(groups)};
+}
+
+std::string name_of(const Identity& who) {
+  return "user " + std::to_string(who.uid) + (who.is_sandboxed() ? " in " + who.sandbox : "");
 }
 
 std::string app_name(const std::string& claimed, const Peer& peer) {

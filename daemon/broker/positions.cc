@@ -22,11 +22,11 @@ std::vector<EngineId> Positions::wanted_by(const Session& session) const {
 void Positions::ask_next() {
   while (!waiting_.empty() && engine_.ready()) {
     const Session& session = *waiting_.front().session;
-    asked_for_ = session.peer().uid;
+    asked_for_ = session.peer();
     asked_ = wanted_by(session);
     if (!asked_.empty() && engine_.send(link::GetPositions{asked_})) return;
     asked_.clear();
-    answer_those([&](const Waiting& one) { return one.session->peer().uid == asked_for_; });
+    answer_those([&](const Waiting& one) { return one.session->peer() == asked_for_; });
   }
 }
 
@@ -49,7 +49,7 @@ void Positions::said(const link::Positions& told) {
     request->status.wait_ms = one.wait_ms;
   }
   asked_.clear();
-  answer_those([&](const Waiting& one) { return one.session->peer().uid == asked_for_; });
+  answer_those([&](const Waiting& one) { return one.session->peer() == asked_for_; });
   ask_next();
 }
 

@@ -1,9 +1,10 @@
 // Statuses that wait until the engine said where the asker's requests stand.
 //
 // The engine is asked when a client asks for its status, and for the requests that this client may see alone.
-// It is asked one thing at a time: who asks meanwhile waits, and all of a user get the same answer. A session
-// has one status that waits; what it asks for beyond that, and what the engine leaves open for kPatience, is
-// answered with what was known last. So statuses cost the engine little, however many are asked for.
+// It is asked one thing at a time: who asks meanwhile waits, and all who may see the same get the same
+// answer. A session has one status that waits; what it asks for beyond that, and what the engine leaves open
+// for kPatience, is answered with what was known last. So statuses cost the engine little, however many are
+// asked for.
 #pragma once
 
 #include <asio/io_context.hpp>
@@ -56,7 +57,7 @@ class Positions {
   std::deque<Waiting> waiting_;  // in the order of their coming
   // Of the question that the engine has; none if it is about nothing:
   std::vector<EngineId> asked_;
-  uid_t asked_for_ = 0;
+  Identity asked_for_;
 };
 
 }  // namespace facet::broker

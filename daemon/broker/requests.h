@@ -1,7 +1,6 @@
 // The open requests of all clients, under the ids that the engine knows them by.
 #pragma once
 
-#include <sys/types.h>
 #include <unistd.h>
 
 #include <map>
@@ -22,7 +21,7 @@ using EngineId = uint64_t;
 struct Request {
   Session* session =
       nullptr;  // nullptr once it has ended: the engine has the request, and was told to cancel
-  uid_t user = 0;
+  Identity who;
   protocol::RequestId client_id = 0;
   uint64_t bytes = 0;  // charged for it
   Flow flow{0};
@@ -44,14 +43,17 @@ class Requests {
     return found == open_.end() ? nullptr : &found->second;
   }
   void remove(EngineId id) { open_.erase(id); }
-  // Those that a peer may see, the oldest first, as many as a status has: all, for root and the daemon's own
-  // user.
-  std::vector<EngineId> seen_by(const Peer& peer) const {
+  // Those that a peer may see, the oldest first, as many as a status has: those of its user, or all, for root
+  // and the daemon's own user; but in a sandbox only those of its user from there.
+  std::vector<EngineId> seen_by(const Identity& peer) const {
     const bool sees_all = peer.uid == 0 || peer.uid == ::geteuid();
+    const auto sees = [&](const Identity& other) {
+      return peer.is_sandboxed() ? other == peer : sees_all || other.uid == peer.uid;
+    };
     std::vector<EngineId> ids;
     for (const auto& [id, request] : open_) {
       if (ids.size() == protocol::kMaxRequestStatuses) break;
-      if (sees_all || request.user == peer.uid) ids.push_back(id);
+      if (sees(request.who)) ids.push_back(id);
     }
     return ids;
   }

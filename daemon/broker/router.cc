@@ -12,20 +12,27 @@ Result<void> Router::generate(Session& session, protocol::Generate&& generate, s
   FACET_TRY(auto model, models_.find(generate.model));
   const uint64_t bytes = Policy::bytes_of_request(message_bytes, generate.sampling.logprobs);
   const uint32_t choices = std::exchange(generate.choices, 1);
-  FACET_CHECK(policy_.admit_requests(peer.uid, session.holding(), choices, bytes));
+  FACET_CHECK(policy_.admit_requests(peer, session.holding(), choices, bytes));
 
   Request request;
   request.session = &session;
-  request.user = peer.uid;
+  request.who = peer;
   request.bytes = bytes;
   request.flow = Flow(generate.credit);
   request.status.app = session.app();
+  request.status.sandbox = peer.sandbox;
   request.status.model = model.name;
   request.status.priority = generate.priority;
   generate.model = model.name;
   const Micros deadline = generate.deadline_ms == 0 ? 0 : now_micros() + Micros{generate.deadline_ms} * 1000;
-  request.held = link::Start{model.path,    std::move(generate), user_keys_.of(peer.uid),
-                             session.app(), grant->weight,       deadline};
+  // In a sandbox the kernel knows the app: its own word counts for nothing.
+  request.held = link::Start{model.path,
+                             std::move(generate),
+                             user_keys_.of({peer.uid}),
+                             user_keys_.of(peer),
+                             peer.is_sandboxed() ? peer.sandbox : session.app(),
+                             grant->weight,
+                             deadline};
   for (uint32_t choice = 0; choice + 1 < choices; ++choice) begin(session, Request(request), choice);
   begin(session, std::move(request), choices - 1);
   return {};
@@ -208,7 +215,7 @@ void Router::end(EngineId id, protocol::ServerMessage&& last) {
 void Router::forget(EngineId id) {
   Request* request = requests_.find(id);
   Session* session = request->session;
-  policy_.request_ended(request->user, session ? &session->holding() : nullptr, request->bytes);
+  policy_.request_ended(request->who, session ? &session->holding() : nullptr, request->bytes);
   if (session) session->requests().erase(request->client_id);
   requests_.remove(id);
 }

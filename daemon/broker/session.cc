@@ -32,13 +32,13 @@ void Session::send(const protocol::ServerMessage& message) {
   if (finishing_) return;
   scratch_.clear();
   if (auto encoded = protocol::encode(message, scratch_); !encoded) {
-    log::error(app_ + ": an answer cannot be sent: " + encoded.error().message);
+    log::error(log_name() + ": an answer cannot be sent: " + encoded.error().message);
     return fail(FACET_INTERNAL, "an answer cannot be sent: " + encoded.error().message);
   }
   channel_.send(scratch_);
   if (channel_.unsent() > kHoldInputAbove) channel_.hold_input(true);
   if (channel_.unsent() > kMaxUnsent) {
-    log::warning(app_ + ": closed, it does not read its answers");
+    log::warning(log_name() + ": closed, it does not read its answers");
     channel_.close();
   }
 }
@@ -52,6 +52,10 @@ void Session::fail(facet_status code, const std::string& message) {
   finishing_ = true;
   deadline_ = now_micros() + kFinishTimeout;
   channel_.finish();
+}
+
+std::string Session::log_name() const {
+  return app_ + (peer_.is_sandboxed() ? " in " + peer_.sandbox : "");
 }
 
 bool Session::overdue(Micros now) const {
@@ -83,7 +87,7 @@ void Session::refuse(protocol::Frame frame, const Error& why) {
   if (greeted_ && whole && id != 0 && !requests_.contains(id)) {
     return send(protocol::Failed{id, why.code, why.message});
   }
-  log::warning(app_ + ": closed, " + why.message);
+  log::warning(log_name() + ": closed, " + why.message);
   fail(why.code, why.message);
 }
 
@@ -107,8 +111,7 @@ void Session::take(const protocol::ClientHello& hello) {
                                             std::to_string(hello.version_max));
   }
   greeted_ = true;
-  log::debug(app_ + ": connected, user " + std::to_string(peer_.uid) + ", process " +
-             std::to_string(peer_.pid));
+  log::debug(app_ + ": connected, " + name_of(peer_) + ", process " + std::to_string(peer_.pid));
   send(handler_.server_hello());
 }
 
@@ -151,13 +154,13 @@ void Session::take(protocol::Credit message) {
 
 void Session::on_partial(size_t bytes) {
   const uint64_t now = bytes > kFreePartial ? bytes : 0;
-  auto charged = policy_.recharge(peer_.uid, holding_, partial_, now);
+  auto charged = policy_.recharge(peer_, holding_, partial_, now);
   if (!charged) return fail(charged.error().code, charged.error().message);
   partial_ = now;
 }
 
 void Session::on_unreadable(const Error& why) {
-  log::warning(app_ + ": closed, " + why.message);
+  log::warning(log_name() + ": closed, " + why.message);
   fail(why.code, why.message);
 }
 
@@ -167,8 +170,8 @@ void Session::on_written() {
 }
 
 void Session::on_ended(const Error& why) {
-  if (why.code == FACET_IO) log::warning(app_ + ": closed, " + why.message);
-  if (auto freed = policy_.recharge(peer_.uid, holding_, partial_, 0)) partial_ = 0;
+  if (why.code == FACET_IO) log::warning(log_name() + ": closed, " + why.message);
+  if (auto freed = policy_.recharge(peer_, holding_, partial_, 0)) partial_ = 0;
   handler_.session_ended(*this);
 }
 

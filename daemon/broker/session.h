@@ -72,6 +72,7 @@ class Session final : Channel::Owner {
   void take(protocol::GetStatus message);
   void refuse(protocol::Frame frame, const Error& why);
   bool is_usable(protocol::RequestId id);
+  std::string log_name() const;
 
   void on_frame(protocol::Frame frame) override;
   void on_partial(size_t bytes) override;

@@ -28,10 +28,10 @@ std::string new_secret() {
 
 UserKeys::UserKeys() : UserKeys(new_secret()) {}
 
-uint64_t UserKeys::of(uid_t user) const {
+uint64_t UserKeys::of(const Identity& who) const {
   std::string bytes;
-  for (int shift = 0; shift < 32; shift += 8) bytes += static_cast<char>(user >> shift);
-  return std::stoull(hmac_sha256(secret_, bytes).substr(0, 16), nullptr, 16);
+  for (int shift = 0; shift < 32; shift += 8) bytes += static_cast<char>(who.uid >> shift);
+  return std::stoull(hmac_sha256(secret_, bytes + who.sandbox).substr(0, 16), nullptr, 16);
 }
 
 }  // namespace facet::broker

@@ -1,12 +1,13 @@
-// What the engine knows a user by: a number that is the same for all of one user's requests while this facetd
-// runs, and that tells nothing of the uid. The engine divides its time and keys its prefix cache by it; who
-// does not know the secret of this run cannot make another user's.
+// What the engine knows an identity by: a number that is the same for all of its requests while this facetd
+// runs, and that tells nothing of the uid or the sandbox. The engine divides its time by that of the user,
+// and keys its prefix cache by that of the user in its sandbox; who does not know the secret of this run
+// cannot make another's.
 #pragma once
-
-#include <sys/types.h>
 
 #include <cstdint>
 #include <string>
+
+#include "daemon/broker/peer.h"
 
 namespace facet::broker {
 
@@ -16,8 +17,8 @@ class UserKeys {
   UserKeys();
   explicit UserKeys(std::string secret) : secret_(std::move(secret)) {}
 
-  // The first 64 bits of HMAC-SHA-256 over the uid (4 bytes, little-endian).
-  uint64_t of(uid_t user) const;
+  // The first 64 bits of HMAC-SHA-256 over the uid (4 bytes, little-endian) and the sandbox's name.
+  uint64_t of(const Identity& who) const;
 
  private:
   std::string secret_;

@@ -65,7 +65,8 @@ Result<void> ServedModel::add(const link::Start& start) {
   const auto which = static_cast<size_t>(start.request.priority);
   const Owner owner{start.user, start.app, start.weight};
   Request& request =
-      requests_.emplace(id, Request{std::move(sequence), owner, which, start.deadline}).first->second;
+      requests_.emplace(id, Request{std::move(sequence), owner, start.reader, which, start.deadline})
+          .first->second;
   scheduler_.add(id, which, owner);
   if (start.deadline == 0) return {};
   deadlines_.emplace(start.deadline, id);
@@ -166,7 +167,7 @@ void ServedModel::start(Request& request) {
 
 Prefix ServedModel::read_before(const Request& request) {
   const auto tokens = request.sequence.tokens();
-  return pools_->prefixes().find(request.owner.user, tokens, reusable_blocks(tokens));
+  return pools_->prefixes().find(request.reader, tokens, reusable_blocks(tokens));
 }
 
 void ServedModel::follow(Request& request) {
@@ -176,7 +177,7 @@ void ServedModel::follow(Request& request) {
     const Sequence& its = other.sequence;
     if (!its.started() || its.pending() <= 1 || its.paused() || other.follows != nullptr) continue;
     if (&other == &request || other.which != request.which) continue;
-    if (other.owner.user != request.owner.user || other.owner.app != request.owner.app) continue;
+    if (other.reader != request.reader || other.owner.app != request.owner.app) continue;
     const uint32_t shared = shared_blocks(its.tokens(), sequence.tokens());
     // It has given back what a row there sees of a window.
     if (shared < reusable_blocks(its.tokens().first(its.cached()))) continue;
@@ -195,7 +196,7 @@ void ServedModel::release_followers(const Request& leader, bool ends) {
     if (follower->follows != &leader) continue;
     const uint32_t awaited = follower->awaited * model::kPagePositions;
     if (leader.sequence.started() && leader.sequence.cached() >= awaited) {
-      leader.sequence.keep(leader.owner.user, awaited);
+      leader.sequence.keep(leader.reader, awaited);
     } else if (!ends) {
       continue;
     }
@@ -222,7 +223,7 @@ void ServedModel::stop_following(Request& request) {
 
 void ServedModel::evict(Request& request, size_t whose) {
   drop_from_step(request);
-  request.sequence.keep(request.owner.user);
+  request.sequence.keep(request.reader);
   request.sequence.evict();
   ++evicted_;
   scheduler_.evict(request.sequence.id(), whose);
@@ -327,7 +328,7 @@ void ServedModel::commit(size_t which) {
       update(request);
       continue;
     }
-    if (sequence.cached() == sequence.prompt_tokens()) sequence.keep(request.owner.user);
+    if (sequence.cached() == sequence.prompt_tokens()) sequence.keep(request.reader);
     runner_.read_logits(row, 1, logits_, static_cast<uint32_t>(which));
     auto token = sequence.sample(logits_, workspace_, now_micros());
     if (!token.ok()) {
@@ -346,7 +347,7 @@ void ServedModel::commit(size_t which) {
 }
 
 void ServedModel::finish(Request& request) {
-  if (request.sequence.started()) request.sequence.keep(request.owner.user);
+  if (request.sequence.started()) request.sequence.keep(request.reader);
   sink_(request.sequence.finish(now_micros()));
   forget(request);
 }

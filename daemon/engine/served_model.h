@@ -68,6 +68,7 @@ class ServedModel {
   struct Request {
     Sequence sequence;
     Owner owner;
+    uint64_t reader;  // whose key the prefix cache has
     size_t which;
     Micros deadline = 0;               // 0: none
     const Request* follows = nullptr;  // which followed nobody when this began to

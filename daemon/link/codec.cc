@@ -39,6 +39,7 @@ Result<void> read(wire::BrokerHello::Reader from, BrokerHello& to) {
 Result<void> read(wire::Start::Reader from, Start& to) {
   FACET_CHECK(read_text(from.getPath(), kMaxPathBytes, "a model's path", to.path));
   to.user = from.getUser();
+  to.reader = from.getReader();
   FACET_CHECK(read_text(from.getApp(), kMaxNameBytes, "an app's name", to.app));
   to.weight = from.getWeight();
   if (!(to.weight >= kLeastWeight && to.weight <= kMostWeight)) {
@@ -73,6 +74,7 @@ Result<void> write_member(const Start& from, wire::ToEngine::Builder to) {
   FACET_TRY(auto app, checked_text(from.app, kMaxNameBytes, "an app's name"));
   start.setPath(path);
   start.setUser(from.user);
+  start.setReader(from.reader);
   start.setApp(app);
   start.setWeight(from.weight);
   start.setDeadline(from.deadline);

@@ -50,6 +50,7 @@ struct Start {
   user @2 :UInt64;
   app @3 :Text;
   weight @4 :Float64 = 1;   # of the user's share
+  reader @6 :UInt64;        # what was read before for the same one is not read again
   deadline @5 :Int64;       # microseconds of the machine's monotonic clock; 0: none
 }
 

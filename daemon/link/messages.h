@@ -26,15 +26,15 @@ struct BrokerHello {
   std::vector<std::string> settings = {};  // settings::lines() of the engine's table
 };
 
-// Starts a request. `request.model` is the model's name, `path` its file. `user` is the broker's
-// key of a user, the same in all requests of a link: the user's share, of that `weight`, and what was read
-// before go by it; `app` divides the share.
-// `deadline` is that of the request by the monotonic clock (now_micros()), which both processes read; 0:
-// none.
+// Starts a request. `request.model` is the model's name, `path` its file. `user` and `reader` are keys of the
+// broker, the same in all requests of a link: a user's share, of that `weight`, goes by `user`, and `app`
+// divides it; what was read before is found again for the same `reader` alone. `deadline` is that of the
+// request by the monotonic clock (now_micros()), which both processes read; 0: none.
 struct Start {
   std::string path;
   protocol::Generate request;
   uint64_t user = 0;
+  uint64_t reader = 0;
   std::string app = {};
   double weight = 1;
   int64_t deadline = 0;

@@ -25,6 +25,7 @@ Json json_of(const client::Model& model) {
 
 Json json_of(const client::RequestStatus& request) {
   return {{"app", request.app},
+          {"sandbox", request.sandbox},
           {"model", request.model},
           {"priority", client::name_of(request.priority)},
           {"running", request.running},
@@ -83,6 +84,7 @@ std::string text_of(const client::Status& status) {
     text += std::string("  ") + (request.running ? "running " : "waiting ") + padded(request.app, 20) + " " +
             padded(request.model, 24) + " " + client::name_of(request.priority) + ", " +
             number(request.prompt_tokens) + " + " + number(request.generated_tokens) + " tokens";
+    if (!request.sandbox.empty()) text += ", in " + request.sandbox;
     if (request.position > 0) text += ", number " + number(request.position) + " of its class";
     if (request.estimated_wait.count() > 0) text += ", " + in_seconds(request.estimated_wait) + " to wait";
     text += "\n";

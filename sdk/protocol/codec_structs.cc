@@ -60,13 +60,15 @@ Result<void> read(wire::RequestStatus::Reader from, RequestStatus& to) {
   to.generated_tokens = from.getGeneratedTokens();
   to.position = from.getPosition();
   to.wait_ms = std::min<uint32_t>(from.getWait(), kMaxWaitMs);
-  return {};
+  return read_text(from.getSandbox(), kMaxNameBytes, "a sandbox's name", to.sandbox);
 }
 
 Result<void> write(const RequestStatus& from, wire::RequestStatus::Builder to) {
   FACET_TRY(auto app, checked_text(from.app, kMaxNameBytes, "an app's name"));
   FACET_TRY(auto model, checked_text(from.model, kMaxNameBytes, "a model's name"));
+  FACET_TRY(auto sandbox, checked_text(from.sandbox, kMaxNameBytes, "a sandbox's name"));
   to.setApp(app);
+  to.setSandbox(sandbox);
   to.setModel(model);
   to.setPriority(wire_enum<wire::Priority>(from.priority));
   to.setRunning(from.running);

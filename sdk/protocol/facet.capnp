@@ -275,7 +275,7 @@ struct Status {
   connections @5 :UInt32;
   running @6 :UInt32;          # requests that have a place in the engine's batch
   waiting @7 :UInt32;
-  requests @8 :List(RequestStatus);  # this peer's user alone; at most 256
+  requests @8 :List(RequestStatus);  # this peer's user alone, of a peer in a sandbox from there alone; at most 256
   cachePages @9 :UInt64;
   cachePagesFree @10 :UInt64;
   backend @11 :Text;
@@ -296,6 +296,7 @@ struct RequestStatus {
   # Of one that waits, estimates of the moment:
   position @6 :UInt32;         # in its class, 1: the next; 0: not known, or it does not wait
   wait @7 :UInt32;             # milliseconds until its first step, at most a day; 0: none, or nothing is known
+  sandbox @8 :Text;            # that the kernel says the app is in: "flatpak:ID", "snap:NAME", "unknown"; empty: none
 }
 
 struct Failed {

@@ -237,6 +237,7 @@ struct RequestStatus {
   uint32_t generated_tokens = 0;
   uint32_t position = 0;
   uint32_t wait_ms = 0;
+  std::string sandbox = {};
 };
 
 struct Status {

@@ -57,7 +57,8 @@ RequestStatus from_protocol(protocol::RequestStatus&& request) {
           .prompt_tokens = request.prompt_tokens,
           .generated_tokens = request.generated_tokens,
           .position = request.position,
-          .estimated_wait = std::chrono::milliseconds(request.wait_ms)};
+          .estimated_wait = std::chrono::milliseconds(request.wait_ms),
+          .sandbox = std::move(request.sandbox)};
 }
 
 }  // namespace

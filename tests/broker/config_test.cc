@@ -51,9 +51,11 @@ TEST_CASE("example config: parses, and means what facetd does without a config f
 
   std::string on = std::regex_replace(text, std::regex("\n# ([a-z_]+ = |\\[model|\\[policy)"), "\n$1");
   on = std::regex_replace(on, std::regex("\n\\[policy\\.(user|group)\\.NAME"), "\n[policy.$1.root");
+  on = std::regex_replace(on, std::regex("\n\\[policy\\.sandbox\\.NAME"), "\n[policy.sandbox.unknown");
   REQUIRE(on.find("\ncache_bytes = ") != on.npos);
   REQUIRE(on.find("\n[model.NAME]") != on.npos);
   REQUIRE(on.find("\n[policy.group.root]") != on.npos);
+  REQUIRE(on.find("\n[policy.sandbox.unknown]") != on.npos);
   CHECK(after(on) == defaults);
   CHECK(after(on + "unknown = 1\n").find("unknown") != std::string::npos);
 }
@@ -92,7 +94,44 @@ group.9.weight = 999.5
   CHECK(grants.groups[2].second.weight == 999.5);
 }
 
+TEST_CASE("policy config: sandboxes by name, each as all are where it says nothing; quotas") {
+  Config config;
+  const auto taken = read(config, R"(
+[policy.sandbox."flatpak:org.example.App"]
+classes = ["interactive"]
+[policy.sandbox]
+classes = ["background"]
+requests = 4
+unknown.bytes = "2M"
+[policy.sandbox."snap:firefox"]
+connections = 3
+[policy]
+requests = 9
+user.root.bytes = 1024
+)");
+  REQUIRE_MESSAGE(taken.ok(), taken.error().message);
+  const Grants& grants = config.grants;
+  using Classes = std::vector<std::string>;
+  CHECK(grants.everybody.quota.requests == 9);
+  CHECK(grants.users.at(0).quota.requests == 9);
+  CHECK(grants.users.at(0).quota.bytes == 1024);
+  CHECK(grants.sandboxed.classes == Classes{"background"});
+  CHECK(grants.sandboxed.quota.requests == 4);
+  REQUIRE(grants.sandboxes.size() == 3);
+  const Bounds& flatpak = grants.sandboxes.at("flatpak:org.example.App");
+  CHECK(flatpak.classes == Classes{"interactive"});
+  CHECK(flatpak.quota.requests == 4);  // as in [policy.sandbox], wherever that stands
+  CHECK(grants.sandboxes.at("snap:firefox").classes == Classes{"background"});
+  CHECK(grants.sandboxes.at("snap:firefox").quota.connections == 3);
+  CHECK(grants.sandboxes.at("unknown").quota.bytes == 2 << 20);
+}
+
 TEST_CASE("policy config: what is wrong is named with its line") {
+  CHECK(after("[policy.sandbox.firefox]\n") ==
+        ":1: [policy.sandbox.firefox]: 'firefox' names no sandbox, as flatpak:ID, snap:NAME and unknown do");
+  CHECK(after("[policy.sandbox]\nweight = 2\n") == ":2: 'weight' should be a table [policy.sandbox.weight]");
+  CHECK(after("[policy.sandbox.unknown]\nweight = 2\n") == ":2: unknown setting 'weight'");
+  CHECK(after("[policy]\nrequests = 2000000\n").find(":2: requests: takes a number from 0 to 1048576") == 0);
   CHECK(after("[policy.user.nobody-of-facet]\n") ==
         ":1: [policy.user.nobody-of-facet]: there is no user 'nobody-of-facet'");
   CHECK(after("\n[policy.group.none-of-facet]\nweight = 2\n") ==

@@ -11,10 +11,19 @@
 #include "daemon/broker/models.h"
 #include "daemon/broker/peer.h"
 #include "daemon/broker/policy.h"
+#include "daemon/broker/requests.h"
 #include "daemon/broker/user_keys.h"
 
 using namespace facet;
 using namespace facet::broker;
+
+namespace {
+
+Peer user(uid_t uid, const std::string& sandbox = "") {
+  return Peer{{uid, sandbox}};
+}
+
+}  // namespace
 
 TEST_CASE("flow: without bound the engine gets a window, and more in halves of it") {
   Flow flow(0);
@@ -47,44 +56,45 @@ TEST_CASE("policy: limits of a connection and of its user hold, and what ends is
   limits.connection_bytes = 100;
   limits.user_bytes = 150;
   Policy policy(limits);
-  CHECK(policy.admit_connection(1).ok());
-  CHECK(policy.admit_connection(1).ok());
-  CHECK(policy.admit_connection(1).error().message == "too many connections of user 1 (limit 2)");
-  CHECK(policy.admit_connection(2).ok());
-  CHECK(policy.admit_connection(3).error().code == FACET_EXHAUSTED);
-  policy.connection_ended(2);
-  CHECK(policy.admit_connection(3).ok());
+  CHECK(policy.admit_connection(user(1)).ok());
+  CHECK(policy.admit_connection(user(1)).ok());
+  CHECK(policy.admit_connection(user(1)).error().message == "too many connections of user 1 (limit 2)");
+  CHECK(policy.admit_connection(user(2)).ok());
+  CHECK(policy.admit_connection(user(3)).error().code == FACET_EXHAUSTED);
+  policy.connection_ended(user(2));
+  CHECK(policy.admit_connection(user(3)).ok());
 
   Holding a, b, c;
-  CHECK(policy.admit_requests(1, a, 1, 10).ok());
-  CHECK(policy.admit_requests(1, a, 1, 10).ok());
-  CHECK(policy.admit_requests(1, a, 1, 10).error().message ==
+  CHECK(policy.admit_requests(user(1), a, 1, 10).ok());
+  CHECK(policy.admit_requests(user(1), a, 1, 10).ok());
+  CHECK(policy.admit_requests(user(1), a, 1, 10).error().message ==
         "too many open requests on this connection (limit 2)");
-  CHECK(policy.admit_requests(1, b, 1, 101).error().code == FACET_EXHAUSTED);
-  CHECK(policy.admit_requests(1, b, 1, 100).ok());
-  CHECK(policy.admit_requests(1, b, 1, 0).error().message == "too many open requests of user 1 (limit 3)");
-  CHECK(policy.admit_requests(3, c, 1, 100).ok());  // another user's books
-  CHECK(policy.recharge(1, a, 0, 31).error().code == FACET_EXHAUSTED);
-  CHECK(policy.recharge(1, a, 0, 30).ok());
+  CHECK(policy.admit_requests(user(1), b, 1, 101).error().code == FACET_EXHAUSTED);
+  CHECK(policy.admit_requests(user(1), b, 1, 100).ok());
+  CHECK(policy.admit_requests(user(1), b, 1, 0).error().message ==
+        "too many open requests of user 1 (limit 3)");
+  CHECK(policy.admit_requests(user(3), c, 1, 100).ok());  // another user's books
+  CHECK(policy.recharge(user(1), a, 0, 31).error().code == FACET_EXHAUSTED);
+  CHECK(policy.recharge(user(1), a, 0, 30).ok());
   CHECK(a.bytes == 50);
-  CHECK(policy.recharge(1, a, 30, 0).ok());
-  policy.request_ended(1, &b, 100);
+  CHECK(policy.recharge(user(1), a, 30, 0).ok());
+  policy.request_ended(user(1), &b, 100);
   CHECK(b.requests == 0);
-  CHECK(policy.admit_requests(1, b, 1, 100).ok());
-  policy.request_ended(1, nullptr, 100);  // its connection has gone, and the user's books are in order
+  CHECK(policy.admit_requests(user(1), b, 1, 100).ok());
+  policy.request_ended(user(1), nullptr, 100);  // its connection has gone, and the user's books are in order
   Holding d;
-  CHECK(policy.admit_requests(1, d, 1, 100).ok());
+  CHECK(policy.admit_requests(user(1), d, 1, 100).ok());
 }
 
 TEST_CASE("policy: a user's own grant, else that of the first listed group, else everybody's") {
   Grants grants;
-  grants.everybody = {{"standard", "background"}, 1};
-  grants.users[7] = {{"background"}, 0.5};
-  grants.users[9] = {{}, 1};
-  grants.groups = {{30, {{"interactive"}, 3}}, {20, {{"standard"}, 2}}};
+  grants.everybody = {{{"standard", "background"}}, 1};
+  grants.users[7] = {{{"background"}}, 0.5};
+  grants.users[9] = {{{}}, 1};
+  grants.groups = {{30, {{{"interactive"}}, 3}}, {20, {{{"standard"}}, 2}}};
   const Policy policy({}, grants);
   const auto peer = [](uid_t uid, gid_t gid, std::vector<gid_t> groups = {}) {
-    return Peer{uid, gid, 1, std::move(groups)};
+    return Peer{{uid}, gid, 1, std::move(groups)};
   };
   const auto weight = [&](const Peer& peer, protocol::Priority priority) {
     const auto grant = policy.grant_for(peer, priority);
@@ -110,14 +120,98 @@ TEST_CASE("policy: a user's own grant, else that of the first listed group, else
   CHECK(Policy({}).grant_for(peer(0, 0), kInteractive).value()->weight == 1);
 }
 
+TEST_CASE("policy: a sandbox takes from its user's classes, and never gives") {
+  Grants grants;
+  grants.everybody = {{{"standard", "background"}}, 2};
+  grants.users[9] = {{{}}, 1};
+  grants.sandboxed = {{"interactive", "background"}};
+  grants.sandboxes["snap:all"] = {{"interactive", "standard", "background"}};
+  grants.sandboxes["snap:none"] = {{}};
+  const auto classes = [](const Policy& policy, const Peer& peer) {
+    std::string names;
+    using enum protocol::Priority;
+    for (const auto priority : {kInteractive, kStandard, kBackground}) {
+      const auto grant = policy.grant_for(peer, priority);
+      if (grant) CHECK(grant.value()->weight == 2);
+      if (grant) names += protocol::name_of(priority)[0];
+    }
+    return names;
+  };
+  const Policy policy({}, grants);
+  CHECK(classes(policy, user(1)) == "sb");
+  CHECK(classes(policy, user(1, "snap:other")) == "b");
+  CHECK(classes(policy, user(1, "snap:all")) == "sb");
+  CHECK(classes(policy, user(1, "snap:none")) == "");
+  CHECK(classes(policy, user(9, "snap:all")) == "");
+  CHECK(policy.grant_for(user(1, "snap:none"), protocol::Priority::kStandard).error().message ==
+        "user 1 in snap:none may not make requests of the class standard, nor of another");
+  // An unknown one may be any of them.
+  CHECK(classes(policy, user(1, "unknown")) == "");
+  grants.sandboxes.erase("snap:none");
+  CHECK(classes(Policy({}, grants), user(1, "unknown")) == "b");
+  grants.sandboxes["unknown"] = {{"standard"}};
+  CHECK(classes(Policy({}, grants), user(1, "unknown")) == "s");
+  grants.sandboxed = {};
+  grants.sandboxes.clear();
+  CHECK(classes(Policy({}, grants), user(1, "unknown")) == "sb");
+}
+
+TEST_CASE("policy: quotas of a user and of its sandbox; each sandbox has its own, and all are the user's") {
+  PolicyLimits limits;
+  limits.user_connections = 2;
+  Grants grants;
+  grants.everybody.quota.requests = 3;
+  grants.users[7].quota = {5, 0, 0};
+  grants.sandboxed.quota = {1, 2, 100};
+  grants.sandboxes["snap:big"].quota = {9, 9, 1000};
+  grants.sandboxes["snap:small"].quota = {3, 1, 0};
+  Policy policy(limits, grants);
+  // A user's own quota may be more than [limits] says.
+  for (int i = 0; i < 5; ++i) CHECK(policy.admit_connection(user(7)).ok());
+  CHECK(policy.admit_connection(user(7)).error().message == "too many connections of user 7 (limit 5)");
+
+  const Peer a = user(1, "snap:a"), b = user(1, "snap:b"), big = user(1, "snap:big"), outside = user(1);
+  CHECK(policy.admit_connection(a).ok());
+  CHECK(policy.admit_connection(a).error().message == "too many connections of user 1 in snap:a (limit 1)");
+  CHECK(policy.admit_connection(b).ok());
+  CHECK(policy.admit_connection(big).error().message == "too many connections of user 1 (limit 2)");
+  policy.connection_ended(b);
+  CHECK(policy.admit_connection(big).ok());
+
+  Holding one, two, three;
+  CHECK(policy.admit_requests(a, one, 2, 50).ok());
+  CHECK(policy.admit_requests(a, one, 1, 0).error().message ==
+        "too many open requests of user 1 in snap:a (limit 2)");
+  CHECK(policy.recharge(a, one, 0, 1).error().message ==
+        "too many bytes outstanding of user 1 in snap:a (limit 100)");
+  CHECK(policy.admit_requests(b, two, 2, 0).error().message == "too many open requests of user 1 (limit 3)");
+  CHECK(policy.admit_requests(b, two, 1, 100).ok());
+  CHECK(policy.admit_requests(outside, three, 1, 0).error().code == FACET_EXHAUSTED);
+  CHECK(policy.admit_requests(user(2, "snap:a"), three, 2, 50).ok());  // another user's
+  policy.request_ended(a, &one, 50);
+  CHECK(policy.admit_requests(outside, three, 1, 5000).ok());  // no quota of a sandbox
+  CHECK(policy.admit_requests(a, one, 1, 0).error().message == "too many open requests of user 1 (limit 3)");
+  policy.request_ended(outside, &three, 5000);
+  CHECK(policy.admit_requests(a, one, 1, 50).ok());
+
+  // An unknown one has the least of all.
+  Holding four;
+  CHECK(policy.admit_requests(user(3, "unknown"), four, 2, 0).error().message ==
+        "too many open requests of user 3 in unknown (limit 1)");
+  CHECK(policy.admit_requests(user(3, "unknown"), four, 1, 101).error().code == FACET_EXHAUSTED);
+  CHECK(policy.admit_requests(user(3, "unknown"), four, 1, 100).ok());
+}
+
 TEST_CASE("user keys: one of a user and a secret, and another of another") {
   const UserKeys keys("secret");
-  CHECK(keys.of(1000) == 0xc0f129522cb11d9e);
-  CHECK(keys.of(1001) != keys.of(1000));
-  CHECK(UserKeys("other").of(1000) != keys.of(1000));
+  CHECK(keys.of({1000}) == 0xc0f129522cb11d9e);
+  CHECK(keys.of({1001}) != keys.of({1000}));
+  CHECK(UserKeys("other").of({1000}) != keys.of({1000}));
+  CHECK(keys.of({1000, "snap:a"}) != keys.of({1000}));
+  CHECK(keys.of({1000, "snap:a"}) != keys.of({1000, "snap:b"}));
   const UserKeys run, next;
-  CHECK(run.of(1000) == run.of(1000));
-  CHECK(run.of(1000) != next.of(1000));
+  CHECK(run.of({1000}) == run.of({1000}));
+  CHECK(run.of({1000}) != next.of({1000}));
 }
 
 TEST_CASE("back-off: doubles up to its most, and begins again after an engine that held") {
@@ -184,6 +278,27 @@ TEST_CASE("models: one that is split in parts is offered once, under the name th
   CHECK(models.find("headless").error().code == FACET_NOT_FOUND);
   CHECK(models.find("").value().name == "given");
   std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("requests: a peer sees its user's, in a sandbox those from there alone") {
+  Requests requests;
+  const auto add = [&](const Identity& who) {
+    Request request;
+    request.who = who;
+    return requests.add(std::move(request));
+  };
+  const uid_t one = ::geteuid() + 1, other = ::geteuid() + 2;
+  const EngineId outside = add({one}), a = add({one, "snap:a"}), b = add({one, "snap:b"}),
+                 far = add({other, "snap:a"});
+  using Ids = std::vector<EngineId>;
+  CHECK(requests.seen_by({one}) == Ids{outside, a, b});
+  CHECK(requests.seen_by({one, "snap:a"}) == Ids{a});
+  CHECK(requests.seen_by({one, "unknown"}).empty());
+  CHECK(requests.seen_by({other}) == Ids{far});
+  for (const uid_t all : {uid_t{0}, ::geteuid()}) {
+    CHECK(requests.seen_by({all}) == Ids{outside, a, b, far});
+    CHECK(requests.seen_by({all, "snap:a"}).empty());
+  }
 }
 
 TEST_CASE("peer: an app's name is one line") {

@@ -50,10 +50,11 @@ class Bench {
   }
 
   uint64_t start(protocol::Generate request, const std::string& path = tiny_model_path("gemma3"),
-                 uint64_t user = 0, Micros deadline = 0) {
+                 uint64_t user = 0, Micros deadline = 0, uint64_t reader = 0) {
     request.id = ++last_id_;
     request.model = "tiny";
-    engine_->post(link::Start{path, std::move(request), user, "app", 1, deadline});
+    if (reader == 0) reader = user;
+    engine_->post(link::Start{path, std::move(request), user, reader, "app", 1, deadline});
     return last_id_;
   }
   void post(link::ToEngine message) { engine_->post(std::move(message)); }

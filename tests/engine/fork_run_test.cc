@@ -145,7 +145,7 @@ TEST_CASE("nobody follows one of another class, of another user or of another ap
   const uint64_t other = bench.start(sampled(prompt, 1, Priority::kInteractive), path, 2);
   protocol::Generate request = sampled(prompt, 1, Priority::kInteractive);
   request.id = 1000;
-  bench.post(link::Start{path, request, 1, "another app"});
+  bench.post(link::Start{path, request, 1, 1, "another app"});
   bench.go();
   CHECK(bench.answer(urgent).finish->usage.cached_tokens == 0);
   CHECK(bench.answer(slow).finish->usage.cached_tokens == 0);

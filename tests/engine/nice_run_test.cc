@@ -48,7 +48,7 @@ link::Start start(uint64_t id, protocol::Priority priority, uint32_t count) {
   request.id = id;
   request.model = "tiny";
   request.priority = priority;
-  return {test::tiny_model_path("gemma3"), std::move(request), 0, "app", 1, 0};
+  return {test::tiny_model_path("gemma3"), std::move(request), 0, 0, "app", 1, 0};
 }
 
 // An engine that is held at the first and at the second token of its background request.

@@ -97,8 +97,8 @@ TEST_CASE(
 TEST_CASE("what one user's prompt began with is not read again for that user, and is for others") {
   Bench bench({});
   const std::string path = test::tiny_model_path("gemma3");
-  const auto ask = [&](uint64_t user, protocol::TokenIds ids, uint32_t count) {
-    return bench.answer(bench.start(greedy(std::move(ids), count), path, user));
+  const auto ask = [&](uint64_t user, protocol::TokenIds ids, uint32_t count, uint64_t reader = 0) {
+    return bench.answer(bench.start(greedy(std::move(ids), count), path, user, 0, reader));
   };
   const Answer first = ask(1, tokens(300, 5), 40);
   CHECK(first.finish->usage.cached_tokens == 0);
@@ -108,6 +108,12 @@ TEST_CASE("what one user's prompt began with is not read again for that user, an
   const Answer other = ask(2, tokens(300, 5), 40);
   CHECK(other.finish->usage.cached_tokens == 0);
   CHECK(other.ids == first.ids);
+  // Nor what the same user reads elsewhere, in a sandbox.
+  for (const uint32_t cached : {0, 256}) {
+    const Answer apart = ask(1, tokens(300, 5), 40, 77);
+    CHECK(apart.finish->usage.cached_tokens == cached);
+    CHECK(apart.ids == first.ids);
+  }
 
   // The next turn of a conversation reads on behind the last answer.
   protocol::TokenIds longer = tokens(300, 5);
@@ -199,7 +205,7 @@ TEST_CASE("one user's flood of waiting requests does not make another user's be 
     request = sampled(30, n, 8, static_cast<Priority>(n % 3));
     request.credit = 1;
     request.id = 1000 + n;
-    bench.post(link::Start{path, request, 1, "forged " + std::to_string(n)});
+    bench.post(link::Start{path, request, 1, 1, "forged " + std::to_string(n)});
     flood.push_back(request.id);
   }
   const uint64_t other = bench.start(sampled(30, 2, 8, Priority::kBackground), path, 2);

@@ -300,7 +300,7 @@ TEST_CASE("cli: models and status, for people and as JSON") {
       status.cached_tokens = 13;
       status.computed_tokens = 14;
       status.requests = {{"a", "m", protocol::Priority::kStandard, true, 8, 9},
-                         {"b", "m", protocol::Priority::kStandard, false, 0, 0, 3, 1200}};
+                         {"b", "m", protocol::Priority::kStandard, false, 0, 0, 3, 1200, "snap:s"}};
       peer.send(status);
     }
   });
@@ -314,13 +314,14 @@ TEST_CASE("cli: models and status, for people and as JSON") {
   end = run(daemon.path(), {"status"});
   CHECK(end.output.find("facetd 0.1.0") != std::string::npos);
   CHECK(end.output.find("standard, 8 + 9 tokens\n") != std::string::npos);
-  CHECK(end.output.find("standard, 0 + 0 tokens, number 3 of its class, 1.2 s to wait\n") !=
+  CHECK(end.output.find("standard, 0 + 0 tokens, in snap:s, number 3 of its class, 1.2 s to wait\n") !=
         std::string::npos);
   CHECK(
       end.output.find("11 steps parked, 12 requests evicted, 13 prompt tokens cached, 14 tokens computed") !=
       std::string::npos);
   end = run(daemon.path(), {"status", "--json"});
   CHECK(end.output.find("{\"server\":\"facetd 0.1.0\"") == 0);
+  CHECK(end.output.find("{\"app\":\"b\",\"sandbox\":\"snap:s\",") != std::string::npos);
   CHECK(end.output.find("\"position\":3,\"estimated_wait_ms\":1200}") != std::string::npos);
   CHECK(end.output.find("\"parked\":11,\"evicted\":12,\"cached_tokens\":13,\"computed_tokens\":14") !=
         std::string::npos);

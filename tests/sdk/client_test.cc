@@ -190,6 +190,7 @@ TEST_CASE("client: models and status") {
     status.requests.resize(1);
     status.requests[0].position = 3;
     status.requests[0].wait_ms = 1200;
+    status.requests[0].sandbox = "snap:s";
     peer.send(status);
     ask = peer.next_of<protocol::GetStatus>();
     peer.send(protocol::Failed{ask->id, FACET_EXHAUSTED, "too many"});
@@ -207,6 +208,7 @@ TEST_CASE("client: models and status") {
   REQUIRE(status->requests.size() == 1);
   CHECK(status->requests[0].position == 3);
   CHECK(status->requests[0].estimated_wait == 1200ms);
+  CHECK(status->requests[0].sandbox == "snap:s");
   status = client.status();
   REQUIRE_FALSE(status.ok());
   CHECK(status.error().code == FACET_EXHAUSTED);

@@ -84,7 +84,7 @@ inline std::vector<ServerMessage> server_samples() {
   Model other;
   other.name = "other";
   Status status{12, "facetd 0.1.0", 99, "running", 2, 3, 4, 5, {}, 6, 7, "onednn", 8, 9, 10, 11};
-  status.requests = {{"app", "m", Priority::kInteractive, false, 8, 9, 3, 1200}};
+  status.requests = {{"app", "m", Priority::kInteractive, false, 8, 9, 3, 1200, "snap:s"}};
   return {hello,          Models{8, {model, other}},
           sample_token(), Finish{7, FinishReason::kToolCalls, "rest", {10, 20}, {1, 2, 3}, {Thought{"x"}}},
           status,         Failed{7, FACET_EXHAUSTED, "the queue is full", 1200}};

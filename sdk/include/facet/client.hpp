@@ -253,7 +253,7 @@ struct Model {
 };
 
 struct RequestStatus {
-  std::string app;
+  std::string app;  // as it calls itself
   std::string model;
   Priority priority = Priority::standard;
   bool running = false;
@@ -262,6 +262,9 @@ struct RequestStatus {
   // Of one that waits, as the engine estimates it now:
   uint32_t position = 0;                        // in its class, 1: the next; 0: not known
   std::chrono::milliseconds estimated_wait{0};  // until its first step; 0: none, or not known
+  // That the kernel says the app is in: "flatpak:ID", "snap:NAME", "unknown"; empty: none, or an older
+  // daemon.
+  std::string sandbox;
 };
 
 struct Status {
@@ -272,7 +275,7 @@ struct Status {
   uint32_t connections = 0;
   uint32_t running = 0;
   uint32_t waiting = 0;
-  std::vector<RequestStatus> requests;  // of this user; at most 256
+  std::vector<RequestStatus> requests;  // of this user, in a sandbox of this one; at most 256
   uint64_t cache_pages = 0;
   uint64_t cache_pages_free = 0;
   std::string backend;
