@@ -20,7 +20,7 @@ uint32_t PagePool::take() {
 void PagePool::hold(uint32_t page) {
   State& state = states_[page];
   if (state.holders++ > 0) return;
-  assert(state.kept);
+  assert(state.keepers > 0);
   --kept_;
 }
 
@@ -28,7 +28,7 @@ void PagePool::let_go(uint32_t page) {
   State& state = states_[page];
   assert(state.holders > 0);
   if (--state.holders > 0) return;
-  if (state.kept) {
+  if (state.keepers > 0) {
     ++kept_;
   } else {
     free_.push_back(page);
@@ -37,9 +37,8 @@ void PagePool::let_go(uint32_t page) {
 
 void PagePool::drop(uint32_t page) {
   State& state = states_[page];
-  assert(state.kept);
-  state.kept = false;
-  if (state.holders > 0) return;
+  assert(state.keepers > 0);
+  if (--state.keepers > 0 || state.holders > 0) return;
   --kept_;
   free_.push_back(page);
 }

@@ -1,11 +1,14 @@
 // The pages of one cache group: who holds them, and who may still take some.
 //
 // Held      a page is held by any number of sequences; one that no sequence holds is free, or *kept*.
-// Kept      by the prefix cache for sequences to come: it stays as it is until the prefix cache drops it.
+// Kept      by the prefix cache for sequences to come, any number of times: it stays as it is until the
+//           prefix cache has dropped it as often.
 // Reserve   a sequence reserves all pages that it may come to hold at once before it starts, so that taking
 // one
 //           never fails in mid-answer. Pages that it shares with others count for each of them: together they
 //           never hold more than what is reserved, and what nobody holds can be taken.
+// Set aside pages that are kept and never dropped. They are reserved, too: what sequences reserve is there
+//           beside them.
 // No thread, socket or tensor in here.
 #pragma once
 
@@ -26,6 +29,12 @@ class PagePool {
 
   void reserve(uint32_t pages) { reserved_ += pages; }  // at most unreserved()
   void unreserve(uint32_t pages) { reserved_ -= pages; }
+  // For good; at most unreserved().
+  void set_aside(uint32_t pages) {
+    reserved_ += pages;
+    set_aside_ += pages;
+  }
+  uint32_t set_aside() const { return set_aside_; }
 
   // A free page (has_free()), for the caller alone.
   uint32_t take();
@@ -34,19 +43,21 @@ class PagePool {
   // One holds it no longer.
   void let_go(uint32_t page);
 
-  // For the prefix cache: a held page stays when nobody holds it any more.
-  void keep(uint32_t page) { states_[page].kept = true; }
+  // For the prefix cache: a held page stays when nobody holds it any more, until it was dropped as often as
+  // it was kept.
+  void keep(uint32_t page) { ++states_[page].keepers; }
   void drop(uint32_t page);
 
  private:
   struct State {
     uint32_t holders = 0;
-    bool kept = false;
+    uint32_t keepers = 0;
   };
   std::vector<State> states_;
   std::vector<uint32_t> free_;
   uint32_t kept_ = 0;  // and not held
   uint32_t reserved_ = 0;
+  uint32_t set_aside_ = 0;
 };
 
 }  // namespace facet::engine

@@ -92,6 +92,10 @@ void SequencePages::keep(uint64_t key, std::span<const text::Token> tokens, uint
   pools_->prefixes().keep(key, tokens, positions / kPagePositions, groups_);
 }
 
+void SequencePages::keep_shared(std::span<const text::Token> tokens, uint32_t positions) const {
+  pools_->prefixes().keep_shared(tokens, positions / kPagePositions, groups_);
+}
+
 facet_page_table SequencePages::table(uint32_t group) const {
   const PrefixPages& its = groups_[group];
   return {sizeof(facet_page_table), its.first_block, static_cast<uint32_t>(its.pages.size()),

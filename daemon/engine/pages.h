@@ -69,6 +69,8 @@ class SequencePages {
   void exchange(const Prefix& prefix);
   // Keeps the whole blocks of the first `positions` tokens for others of that key.
   void keep(uint64_t key, std::span<const text::Token> tokens, uint32_t positions) const;
+  // For everyone (PrefixCache::keep_shared).
+  void keep_shared(std::span<const text::Token> tokens, uint32_t positions) const;
 
   // Valid until the next extend or retire.
   facet_page_table table(uint32_t group) const;

@@ -1,10 +1,12 @@
 // What was read before and may be read again: the pages of past and present sequences, by their tokens.
 //
-// A tree for each *key* (an identity: one user's text never speeds up another's). A node stands for one block
+// A tree for each *key* (an identity: one user's text never speeds up another's), and one *shared* tree in
+// which every key finds: it holds nothing but what the administrator registered. A node stands for one block
 // of kPagePositions tokens behind its parent's, and keeps the pages with their keys and values: one per cache
 // group, but for groups with a window whose page had been given back. A *prefix* of a sequence can be used
 // again at the end of a block if every position that the next row sees has a page: all blocks in groups
-// without a window, the last ones in the others. The least recently used leaf is dropped first.
+// without a window, the last ones in the others. The least recently used leaf is dropped first, one of the
+// shared tree never: its pages have to be set aside (PagePool).
 //
 // No thread, socket or tensor in here.
 #pragma once
@@ -33,21 +35,28 @@ struct Prefix {
   std::vector<PrefixPages> groups;
 };
 
+// The first block that a row behind `blocks` blocks sees.
+uint32_t first_seen(uint32_t window, uint32_t blocks);
+// The most pages that keep_shared() keeps in a group of so many blocks.
+uint32_t shared_pages(uint32_t window, uint32_t blocks);
+
 class PrefixCache {
  public:
   // `windows`: per group, 0 for none. The pools outlive the cache; it drops nothing when destroyed.
   PrefixCache(std::vector<PagePool>& pools, const std::vector<uint32_t>& windows);
   ~PrefixCache();
 
-  // The longest prefix of `tokens` that can be used again and is at most `most` blocks long. Counts as used
-  // now.
+  // The longest prefix of `tokens` that can be used again and is at most `most` blocks long, read for that
+  // key or shared. Counts as used now.
   Prefix find(uint64_t key, std::span<const text::Token> tokens, uint32_t most);
   // Keeps the pages of the first blocks of `tokens`, of which `held` says what a sequence holds; in groups
   // with a window those that a row behind the last block sees, or behind the one before it. What is kept of
   // them already stays. All blocks that `held` has in a group without a window are whole.
   void keep(uint64_t key, std::span<const text::Token> tokens, uint32_t blocks,
             std::span<const PrefixPages> held);
-  // Drops leaves until the group's pool has a free page. It has one that is kept and not held.
+  // The same, for every key and for good. The pools have set aside shared_pages() for it.
+  void keep_shared(std::span<const text::Token> tokens, uint32_t blocks, std::span<const PrefixPages> held);
+  // Drops leaves until the group's pool has a free page. It has one that is neither held nor set aside.
   void make_room(uint32_t group);
 
   size_t blocks() const { return blocks_; }
@@ -55,13 +64,22 @@ class PrefixCache {
  private:
   struct Node;
   static constexpr uint32_t kNoPage = UINT32_MAX;
+  // When a shared node was used: later than all others, always.
+  static constexpr uint64_t kAlways = UINT64_MAX;
+  // The longest of a tree that can be used again.
+  std::vector<Node*> find_in(Node& root, std::span<const text::Token> tokens, uint32_t most) const;
   bool usable(const std::vector<Node*>& chain, uint32_t blocks) const;
-  uint32_t first_seen(uint32_t group, uint32_t blocks) const;
-  void touch(Node& node);
+  // The node of the last block, which has what `held` has of it and those before.
+  Node& insert(Node& root, std::span<const text::Token> tokens, uint32_t blocks,
+               std::span<const PrefixPages> held);
+  void touch(Node& node, uint64_t now);
   void drop_leaf(Node& node);
 
   std::vector<PagePool>& pools_;
   const std::vector<uint32_t>& windows_;
+  // Of nodes, so that those of many keys, which share pages, do not become more and more.
+  const uint32_t most_blocks_;
+  const std::unique_ptr<Node> shared_;
   std::map<uint64_t, std::unique_ptr<Node>> roots_;
   std::set<std::pair<uint64_t, Node*>> leaves_;  // by last use
   uint64_t uses_ = 0;

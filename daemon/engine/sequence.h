@@ -45,6 +45,8 @@ class Sequence {
   void keep(uint64_t key, uint32_t most = UINT32_MAX) const {
     pages_->keep(key, tokens_, std::min(most, cached_));
   }
+  // The same for everyone, and for good.
+  void keep_shared() const { pages_->keep_shared(tokens_, cached_); }
   // Takes its place away: all its tokens are pending again, and will give the same ones when it starts anew.
   void evict();
   bool started() const { return pages_ != nullptr; }

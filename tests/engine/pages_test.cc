@@ -39,6 +39,34 @@ TEST_CASE("a pool hands out each page once, and again when nobody holds or keeps
   CHECK(pool.has_free());
 }
 
+TEST_CASE("a page that two keep stays until both have dropped it") {
+  PagePool pool(1);
+  const uint32_t page = pool.take();
+  pool.keep(page);
+  pool.keep(page);
+  pool.let_go(page);
+  pool.drop(page);
+  CHECK_FALSE(pool.has_free());
+  CHECK(pool.unheld() == 1);
+  pool.hold(page);
+  CHECK(pool.unheld() == 0);
+  pool.let_go(page);
+  CHECK_FALSE(pool.has_free());
+  pool.drop(page);
+  CHECK(pool.has_free());
+  CHECK(pool.unheld() == 1);
+}
+
+TEST_CASE("what is set aside is reserved for good") {
+  PagePool pool(5);
+  pool.set_aside(2);
+  pool.reserve(3);
+  CHECK(pool.unreserved() == 0);
+  pool.unreserve(3);
+  CHECK(pool.unreserved() == 3);
+  CHECK(pool.set_aside() == 2);
+}
+
 TEST_CASE("a windowed group needs its window and the chunk, a global one all") {
   CHECK(pages_needed(0, 1, 1) == 1);
   CHECK(pages_needed(0, kPagePositions, 1) == 1);

@@ -13,6 +13,7 @@
 using facet::engine::PagePools;
 using facet::engine::Prefix;
 using facet::engine::SequencePages;
+using facet::engine::shared_pages;
 using facet::model::kPagePositions;
 using facet::text::Token;
 
@@ -28,18 +29,34 @@ std::vector<Token> tokens_of(const std::vector<Token>& blocks, uint32_t more = 0
   return tokens;
 }
 
-// Reads tokens as a sequence would, in steps of a page, and keeps them for `key`.
-std::vector<uint32_t> read_and_keep(PagePools& pools, uint64_t key, const std::vector<Token>& tokens) {
+// Reads tokens behind `prefix` as a sequence would, in steps of a page.
+SequencePages read(PagePools& pools, const std::vector<Token>& tokens, const Prefix& prefix = {}) {
   const auto positions = static_cast<uint32_t>(tokens.size());
-  SequencePages pages(pools, positions, kPage);
+  SequencePages pages(pools, positions, kPage, prefix);
   REQUIRE(pages.valid());
-  for (uint32_t done = 0; done < positions; done += kPage) {
+  for (uint32_t done = prefix.blocks * kPage; done < positions; done += kPage) {
     pages.extend(std::min(done + kPage, positions));
     pages.retire(std::min(done + kPage, positions));
   }
-  pages.keep(key, tokens, positions);
+  return pages;
+}
+
+// And keeps them for `key`.
+std::vector<uint32_t> read_and_keep(PagePools& pools, uint64_t key, const std::vector<Token>& tokens,
+                                    const Prefix& prefix = {}) {
+  const SequencePages pages = read(pools, tokens, prefix);
+  pages.keep(key, tokens, static_cast<uint32_t>(tokens.size()));
   const facet_page_table table = pages.table(0);
   return {table.pages, table.pages + table.count};
+}
+
+// Sets the pages aside that it takes to keep tokens for everyone, and keeps them.
+void share(PagePools& pools, const std::vector<Token>& tokens) {
+  const auto positions = static_cast<uint32_t>(tokens.size());
+  for (uint32_t group = 0; group < pools.groups(); ++group) {
+    pools.pool(group).set_aside(shared_pages(pools.window(group), positions / kPage));
+  }
+  read(pools, tokens).keep_shared(tokens, positions);
 }
 
 }  // namespace
@@ -109,10 +126,76 @@ TEST_CASE("what nobody used for longest makes room, leaf by leaf; what is held s
   CHECK(pools.pool(0).unheld() == 5);
 }
 
+TEST_CASE("what is shared is found for every key, and a key's own behind it for that one alone") {
+  PagePools pools(std::vector<uint32_t>{16, 16}, {0, kPage});
+  share(pools, tokens_of({1, 2, 3}));
+  CHECK(pools.pool(0).set_aside() == 3);
+  CHECK(pools.pool(1).set_aside() == 2);  // what a row behind the last block sees, or behind the one before
+  const auto find = [&](uint64_t key, const std::vector<Token>& tokens) {
+    return pools.prefixes().find(key, tokens, 100);
+  };
+  CHECK(find(7, tokens_of({1, 2, 3, 4})).blocks == 3);
+  CHECK(find(0, tokens_of({1, 2, 9})).blocks == 2);
+  CHECK(find(7, tokens_of({1, 9})).blocks == 0);  // the window's page there is gone
+  CHECK(find(7, tokens_of({2, 3})).blocks == 0);
+
+  const std::vector<Token> longer = tokens_of({1, 2, 3, 4, 5});
+  const Prefix shared = find(7, longer);
+  const std::vector<uint32_t> pages = read_and_keep(pools, 7, longer, shared);
+  CHECK(std::equal(shared.groups[0].pages.begin(), shared.groups[0].pages.end(), pages.begin()));
+  CHECK(find(7, longer).blocks == 5);
+  CHECK(find(8, longer).blocks == 3);
+  CHECK(find(8, longer).groups[0].pages == shared.groups[0].pages);
+  // What a key read itself is no longer than what is shared: that counts.
+  read_and_keep(pools, 9, tokens_of({1, 2}));
+  CHECK(find(9, tokens_of({1, 2})).groups[0].pages == find(8, tokens_of({1, 2})).groups[0].pages);
+  CHECK(pools.pool(0).unheld() == 16);
+}
+
+TEST_CASE("pages that are shared stay when all others are taken, and a key lets go of them") {
+  PagePools pools(std::vector<uint32_t>{6}, {0});
+  share(pools, tokens_of({1, 2}));
+  CHECK(pools.pool(0).unreserved() == 4);
+  const std::vector<Token> longer = tokens_of({1, 2, 3});
+  for (int round = 0; round < 3; ++round) {
+    for (uint64_t key : {1, 2, 3}) read_and_keep(pools, key, longer, pools.prefixes().find(key, longer, 9));
+    SequencePages all(pools, 4 * kPage, kPage);
+    REQUIRE(all.valid());
+    all.extend(4 * kPage);
+    const std::set<uint32_t> taken(all.table(0).pages, all.table(0).pages + 4);
+    for (uint64_t key : {1, 2, 3, 4}) {
+      const Prefix prefix = pools.prefixes().find(key, longer, 9);
+      CHECK(prefix.blocks == 2);
+      for (uint32_t page : prefix.groups[0].pages) CHECK(taken.count(page) == 0);
+    }
+    SequencePages none(pools, 1, kPage);
+    CHECK_FALSE(none.valid());
+  }
+  CHECK(pools.prefixes().blocks() <= 6);
+}
+
+TEST_CASE("keys that share pages do not make the cache grow beyond them") {
+  PagePools pools(std::vector<uint32_t>{10}, {0});
+  const std::vector<Token> shared = tokens_of({1, 2, 3, 4});
+  share(pools, shared);
+  for (uint64_t key = 0; key < 1000; ++key) {
+    read_and_keep(pools, key, shared, pools.prefixes().find(key, shared, 4));
+    REQUIRE(pools.prefixes().blocks() <= 10);
+    REQUIRE(pools.prefixes().find(key, shared, 4).blocks == 4);
+  }
+  CHECK(pools.pool(0).unheld() == 10);
+}
+
 TEST_CASE("a deep tree goes without trouble") {
   PagePools pools(std::vector<uint32_t>{20000}, {0});
   std::vector<Token> tokens(size_t{20000} * kPage, 3);
   read_and_keep(pools, 1, tokens);
+  CHECK(pools.prefixes().blocks() == 20000);
+}
+
+TEST_CASE("a deep tree that is shared goes without trouble") {
+  PagePools pools(std::vector<uint32_t>{40000}, {0});
+  share(pools, std::vector<Token>(size_t{20000} * kPage, 3));
   CHECK(pools.prefixes().blocks() == 20000);
 }
 
@@ -122,7 +205,10 @@ TEST_CASE("sequences with shared beginnings come and go") {
   std::mt19937 random(11);
   for (int round = 0; round < 60; ++round) {
     const uint32_t window = 1 + random() % 300;
-    PagePools pools(std::vector<uint32_t>{40, 30}, {0, window});
+    PagePools pools(std::vector<uint32_t>{46, 36}, {0, window});
+    constexpr uint64_t kShared = 99;
+    const std::vector<Token> shared = tokens_of({0, 1, 0});
+    share(pools, shared);
     struct Running {
       uint64_t key;
       std::vector<Token> tokens;
@@ -132,6 +218,16 @@ TEST_CASE("sequences with shared beginnings come and go") {
     std::list<Running> running;
     std::map<std::pair<uint32_t, uint32_t>, std::pair<uint64_t, std::vector<Token>>>
         content;  // of (group, page)
+    for (uint32_t blocks : {2u, 3u}) {
+      const Prefix kept = pools.prefixes().find(kShared, shared, blocks);
+      REQUIRE(kept.blocks == blocks);
+      for (uint32_t group : {0u, 1u}) {
+        for (uint32_t i = 0; i < kept.groups[group].pages.size(); ++i) {
+          const uint32_t end = (kept.groups[group].first_block + i + 1) * kPage;
+          content[{group, kept.groups[group].pages[i]}] = {kShared, {shared.begin(), shared.begin() + end}};
+        }
+      }
+    }
     size_t found = 0;
     for (int step = 0; step < 200; ++step) {
       if (random() % 2 == 0) {
@@ -146,7 +242,7 @@ TEST_CASE("sequences with shared beginnings come and go") {
           for (uint32_t i = 0; i < prefix.groups[group].pages.size(); ++i) {
             const uint32_t end = (prefix.groups[group].first_block + i + 1) * kPage;
             const auto& [its_key, its_tokens] = content.at({group, prefix.groups[group].pages[i]});
-            REQUIRE(its_key == key);
+            REQUIRE((its_key == key || its_key == kShared));
             REQUIRE(its_tokens == std::vector<Token>(tokens.begin(), tokens.begin() + end));
           }
         }
@@ -181,9 +277,10 @@ TEST_CASE("sequences with shared beginnings come and go") {
     }
     running.clear();
     CHECK(found > 0);
+    CHECK(pools.prefixes().find(kShared, shared, 3).blocks == 3);
     for (uint32_t group : {0u, 1u}) {
       CHECK(pools.pool(group).unheld() == pools.pool(group).pages());
-      CHECK(pools.pool(group).unreserved() == pools.pool(group).pages());
+      CHECK(pools.pool(group).unreserved() == pools.pool(group).pages() - pools.pool(group).set_aside());
     }
   }
 }
