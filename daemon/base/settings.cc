@@ -217,6 +217,8 @@ class FileReader {
       auto settings = keyed.add(key);
       if (!settings) return wrong(*node, title + ": " + settings.error().message);
       FACET_CHECK(FileReader(*settings, path_).read_section(setting.section, *inner));
+      const auto completed = keyed.complete ? keyed.complete() : Result<void>();
+      if (!completed) return wrong(*node, title + ": " + completed.error().message);
     }
     return {};
   }

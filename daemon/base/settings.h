@@ -29,10 +29,12 @@ using Table = std::vector<Setting>;
 // Tables [section.KEY] of the config file that each hold the settings of one thing. `add` makes the thing KEY
 // and returns its settings, or why KEY names none; it is called in the file's order, after the plain values
 // of the section around and of [section], which may have settings of its own. `example` is what the manual
-// shows.
+// shows. `complete`, if there is one, is called once the settings of the thing that was added last are read,
+// and says what is wrong with them together.
 struct Keyed {
   std::function<Result<Table>(const std::string& key)> add;
   std::function<Table()> example;
+  std::function<Result<void>()> complete = {};
 };
 
 // A number with a fraction, within bounds.

@@ -28,7 +28,7 @@ Broker::Broker(asio::io_context& loop, Config& config, BoundSocket socket)
       policy_(config.limits, config.grants),
       models_(config.models),
       engine_(loop, launch_of(config), *this),
-      router_(loop, engine_, models_, policy_,
+      router_(loop, engine_, models_, policy_, config.prompts,
               [this](Session& session, protocol::RequestId id) { answer_status(session, id); }),
       listener_(loop, std::move(socket), [this](UniqueFd client) { take_connection(std::move(client)); }),
       signals_(loop, SIGTERM, SIGINT),

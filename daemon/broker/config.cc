@@ -12,6 +12,7 @@
 
 #include "daemon/broker/sandbox.h"
 #include "daemon/link/messages.h"
+#include "sdk/protocol/limits.h"
 
 namespace facet::broker {
 namespace {
@@ -142,6 +143,48 @@ settings::Table policy_table(Grants& grants) {
   return table;
 }
 
+// ---- prompts
+
+settings::Table prompt_table(Prompt& prompt) {
+  const auto text = [](const char* name, const char* value, const char* help, std::string* target) {
+    return settings::Setting{"prompt", name, value, help, target, Place::kFile};
+  };
+  return {
+      text("model", "NAME", "for chats with this model; empty: the default", &prompt.model),
+      text("system", "TEXT", "the system message, as apps send it; several lines stand between \"\"\"",
+           &prompt.system),
+      text("system-file", "PATH", "a file with that text, instead", &prompt.system_file),
+      {"prompt", "thinking", "", "of chats in which the model may think", &prompt.thinking, Place::kFile},
+  };
+}
+
+Result<settings::Table> add_prompt(std::vector<Prompt>& prompts, const std::string& name) {
+  if (prompts.size() == kMaxPrompts) {
+    return Error{FACET_TOO_LARGE, "there are " + std::to_string(kMaxPrompts) + " prompts, no more may be"};
+  }
+  if (name.empty() || name.size() > protocol::kMaxNameBytes) {
+    return Error{FACET_INVALID_ARGUMENT,
+                 "a name has 1 to " + std::to_string(protocol::kMaxNameBytes) + " bytes"};
+  }
+  prompts.emplace_back().name = name;
+  return prompt_table(prompts.back());
+}
+
+settings::Setting prompt_setting(std::vector<Prompt>& prompts) {
+  const auto add = [&prompts](const std::string& name) { return add_prompt(prompts, name); };
+  const auto example = [] {
+    static Prompt shown{"", "", "You are the help desk.", "", false};
+    return prompt_table(shown);
+  };
+  const auto complete_last = [&prompts] { return complete(prompts.back()); };
+  return {"prompt",
+          "",
+          "",
+          "a system prompt that is read once for all users; they can find out what it says",
+          settings::Keyed{add, example, complete_last},
+          Place::kFile};
+}
+
 }  // namespace
 
 settings::Table config_table(Config& config) {
@@ -176,6 +219,7 @@ settings::Table config_table(Config& config) {
                 limit("connection-bytes", "bytes outstanding of one connection", &limits.connection_bytes),
                 limit("user-bytes", "bytes outstanding of one user", &limits.user_bytes)});
   for (auto& setting : policy_table(config.grants)) table.push_back(std::move(setting));
+  table.push_back(prompt_setting(config.prompts));
   table.push_back(
       {"model", "path", "PATH", "the file of the model NAME", &config.models.named, Place::kFile});
   return table;

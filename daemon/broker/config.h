@@ -2,11 +2,13 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "daemon/base/settings.h"
 #include "daemon/broker/engine_link.h"
 #include "daemon/broker/models.h"
 #include "daemon/broker/policy.h"
+#include "daemon/broker/prompts.h"
 #include "daemon/link/engine_settings.h"
 
 namespace facet::broker {
@@ -20,6 +22,7 @@ struct Config {
   link::EngineSettings engine;
   PolicyLimits limits;
   Grants grants;
+  std::vector<Prompt> prompts;  // in the file's order
 };
 
 // Refers to `config`, whose values are the defaults.

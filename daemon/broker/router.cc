@@ -99,6 +99,7 @@ void Router::session_ended(Session& session) {
 void Router::pass_on(EngineId id, Request& request) {
   link::Start start = std::move(*request.held);
   request.held.reset();
+  prompts_.before_start(start.request.model, start.path);
   start.request.id = id;
   start.request.credit = request.flow.grant();
   if (auto sent = engine_.send(std::move(start)); !sent) fail(id, sent.error().code, sent.error().message);
@@ -113,6 +114,7 @@ void Router::grant(EngineId id, Request& request) {
 
 void Router::engine_ready() {
   load_ = {};
+  prompts_.engine_ready();
   std::vector<EngineId> held;
   for (const auto& [id, request] : requests_.all()) {
     if (request.held) held.push_back(id);
@@ -231,6 +233,8 @@ void Router::fill(protocol::Status& status, const Peer& asker) const {
   status.evicted = load_.evicted;
   status.cached_tokens = load_.cached_tokens;
   status.computed_tokens = load_.computed_tokens;
+  status.registered_prompts = load_.registered_prompts;
+  status.registered_tokens = load_.registered_tokens;
   for (const auto& [id, request] : requests_.all()) {
     if (request.held) ++status.waiting;
   }

@@ -11,6 +11,7 @@
 #include "daemon/broker/models.h"
 #include "daemon/broker/policy.h"
 #include "daemon/broker/positions.h"
+#include "daemon/broker/prompts.h"
 #include "daemon/broker/requests.h"
 #include "daemon/broker/session.h"
 #include "daemon/broker/user_keys.h"
@@ -21,10 +22,11 @@ class Router {
  public:
   // `answer_status`: see status().
   Router(asio::io_context& loop, EngineLink& engine, Models& models, Policy& policy,
-         Positions::Answer answer_status)
+         std::vector<Prompt> prompts, Positions::Answer answer_status)
       : engine_(engine),
         models_(models),
         policy_(policy),
+        prompts_(std::move(prompts), models, engine),
         positions_(loop, engine, requests_, std::move(answer_status)) {}
 
   // ---- from sessions
@@ -76,6 +78,7 @@ class Router {
   Models& models_;
   Policy& policy_;
   const UserKeys user_keys_;
+  Prompts prompts_;
   Requests requests_;
   Positions positions_;
   link::Load load_;

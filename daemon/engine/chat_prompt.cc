@@ -1,5 +1,6 @@
 #include "daemon/engine/chat_prompt.h"
 
+#include <algorithm>
 #include <string>
 
 #include "daemon/text/chat_template.h"
@@ -56,6 +57,25 @@ Result<text::MarkedText> chat_text(const protocol::Chat& chat, const text::ChatF
   plain.thinking = chat.thinking;
   plain.add_generation_prompt = chat.add_generation_prompt;
   return text::render_chat(format.family(), plain);
+}
+
+Result<std::vector<text::Token>> chat_beginning(const std::string& system, bool thinking,
+                                                const text::ChatFormat& format,
+                                                const text::Tokenizer& tokenizer) {
+  const auto tokens_with = [&](const char* user) -> Result<std::vector<text::Token>> {
+    text::Chat chat;
+    chat.messages.resize(2);
+    chat.messages[0].role = text::Role::kSystem;
+    chat.messages[0].content = {{text::PartKind::kText, system}};
+    chat.messages[1].content = {{text::PartKind::kText, user}};
+    chat.thinking = thinking;
+    FACET_TRY(const text::MarkedText marked, text::render_chat(format.family(), chat));
+    return format.encode(tokenizer, marked);
+  };
+  FACET_TRY(auto tokens, tokens_with("a"));
+  FACET_TRY(const auto others, tokens_with("1"));
+  tokens.erase(std::mismatch(tokens.begin(), tokens.end(), others.begin(), others.end()).first, tokens.end());
+  return tokens;
 }
 
 }  // namespace facet::engine

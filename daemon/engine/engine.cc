@@ -7,6 +7,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <vector>
 
 #include "daemon/base/clock.h"
 #include "daemon/base/log.h"
@@ -54,6 +55,7 @@ class Engine::Impl {
   // The device's, for work of that class.
   void set_nice(size_t which);
   void start(const link::Start& start);
+  void register_prompt(link::RegisterPrompt prompt);
   // The model of that file, loaded if need be.
   Result<ServedModel*> model(const link::Start& start);
   void tell_model(const std::string& name, const std::string& path, protocol::ModelState state,
@@ -69,7 +71,8 @@ class Engine::Impl {
   Mailbox<link::ToEngine> mailbox_;
   std::atomic<bool> stopping_{false};
 
-  std::map<std::string, std::unique_ptr<ServedModel>> models_;  // by path
+  std::map<std::string, std::unique_ptr<ServedModel>> models_;        // by path
+  std::map<std::string, std::vector<link::RegisterPrompt>> prompts_;  // by path, of models to be loaded
   ClassShare share_;
   std::string last_model_;  // whose slice was the last
   link::Load reported_;
@@ -146,6 +149,8 @@ void Engine::Impl::handle(std::deque<link::ToEngine> messages) {
   for (link::ToEngine& message : messages) {
     if (auto* request = std::get_if<link::Start>(&message)) {
       start(*request);
+    } else if (auto* prompt = std::get_if<link::RegisterPrompt>(&message)) {
+      register_prompt(std::move(*prompt));
     } else if (auto* cancel = std::get_if<link::Cancel>(&message)) {
       for (auto& [path, model] : models_) model->cancel(cancel->id);
     } else if (auto* credit = std::get_if<link::Credit>(&message)) {
@@ -164,6 +169,14 @@ void Engine::Impl::start(const link::Start& start) {
   sink_(protocol::Failed{start.request.id, why.code, why.message, why.retry_after_ms});
 }
 
+void Engine::Impl::register_prompt(link::RegisterPrompt prompt) {
+  if (models_.contains(prompt.path)) {
+    log::warning("prompt " + prompt.name + ": comes after model " + prompt.model + " was loaded");
+    return;
+  }
+  prompts_[prompt.path].push_back(std::move(prompt));
+}
+
 Result<ServedModel*> Engine::Impl::model(const link::Start& start) {
   auto found = models_.find(start.path);
   if (found != models_.end()) return found->second.get();
@@ -171,7 +184,7 @@ Result<ServedModel*> Engine::Impl::model(const link::Start& start) {
   const std::string& name = start.request.model;
   tell_model(name, start.path, protocol::ModelState::kLoading, "");
   const Micros began = now_micros();
-  auto loaded = ServedModel::load(device_, start.path, options_, sink_);
+  auto loaded = ServedModel::load(device_, start.path, prompts_[start.path], options_, sink_);
   if (!loaded.ok()) {
     log::warning("model " + name + ": " + loaded.error().message);
     tell_model(name, start.path, protocol::ModelState::kFailed, loaded.error().message);
@@ -184,6 +197,7 @@ Result<ServedModel*> Engine::Impl::model(const link::Start& start) {
     log::warning("model " + name + ": " + std::string(warning));
   }
   models_.emplace(start.path, std::move(*loaded));
+  prompts_.erase(start.path);
   tell_model(name, start.path, protocol::ModelState::kLoaded, "");
   return served;
 }
@@ -219,6 +233,8 @@ void Engine::Impl::report_load(bool idle) {
     load.evicted += its.evicted;
     load.cached_tokens += its.cached_tokens;
     load.computed_tokens += its.computed_tokens;
+    load.registered_prompts += its.registered_prompts;
+    load.registered_tokens += its.registered_tokens;
   }
   const Micros now = now_micros();
   if (load == reported_ || (!idle && now - reported_at_ < kLoadReportMicros)) return;

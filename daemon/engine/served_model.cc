@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "daemon/engine/cache_plan.h"
+#include "daemon/base/log.h"
 #include "daemon/engine/chat_prompt.h"
 #include "sdk/protocol/limits.h"
 
@@ -11,6 +11,10 @@ namespace {
 
 // When one who found the queue full may try again, milliseconds.
 constexpr double kLeastRetryMs = 100, kMostRetryMs = 60'000;
+
+// Of the request that reads a registered prompt. The broker counts its ids from 1, and its keys are this one
+// no sooner than those of two users are equal.
+constexpr uint64_t kPromptId = UINT64_MAX, kAdministrator = UINT64_MAX;
 
 // Blocks of a sequence that may come from the cache: its last token is read in any case, for its logits.
 uint32_t reusable_blocks(std::span<const text::Token> tokens) {
@@ -27,38 +31,50 @@ uint32_t shared_blocks(std::span<const text::Token> a, std::span<const text::Tok
 }  // namespace
 
 Result<std::unique_ptr<ServedModel>> ServedModel::load(plugins::Device& device, const std::string& path,
+                                                       std::span<const link::RegisterPrompt> registered,
                                                        const EngineOptions& options,
                                                        const Engine::Sink& sink) {
   FACET_TRY(auto model, model::Model::load(path));
   const uint32_t context = std::min(options.context, model->config().context);
   RunnerOptions wanted;
   wanted.cache_type = options.cache_f32 ? FACET_TYPE_F32 : FACET_TYPE_F16;
-  FACET_TRY(wanted.pages, plan_pages(model->program(), model->windows(), wanted.cache_type,
-                                     {context, options.chunk, options.max_sequences, options.cache_bytes}));
+  auto chat_format = chat_format_of(*model);
+  FACET_TRY(PromptPlan plan,
+            plan_prompts(registered, *model, chat_format, wanted.cache_type,
+                         {context, options.chunk, options.max_sequences, options.cache_bytes}));
+  wanted.pages = std::move(plan.pages);
   wanted.max_rows =
       options.chunk + options.max_sequences;  // so that generating never leaves a prompt without rows
   wanted.max_selected = options.max_sequences;
   wanted.places = kClasses;
   wanted.slice_micros = options.slice_micros;
   auto pools = std::make_unique<PagePools>(wanted.pages, model->windows());
+  for (uint32_t group = 0; group < pools->groups(); ++group) {
+    pools->pool(group).set_aside(plan.set_aside[group]);
+  }
   FACET_TRY(Runner runner, Runner::create(device, std::move(model), wanted));
-  return std::unique_ptr<ServedModel>(
-      new ServedModel(std::move(runner), std::move(pools), options, context, sink));
+  std::unique_ptr<ServedModel> served(new ServedModel(std::move(runner), std::move(pools),
+                                                      std::move(chat_format), std::move(plan.prompts),
+                                                      options, context, sink));
+  served->read_prompt();
+  return served;
 }
 
-ServedModel::ServedModel(Runner runner, std::unique_ptr<PagePools> pools, const EngineOptions& options,
-                         uint32_t context, Engine::Sink sink)
+ServedModel::ServedModel(Runner runner, std::unique_ptr<PagePools> pools,
+                         Result<text::ChatFormat> chat_format, std::vector<RegisteredPrompt> prompts,
+                         const EngineOptions& options, uint32_t context, Engine::Sink sink)
     : runner_(std::move(runner)),
       pools_(std::move(pools)),
       options_(options),
-      chat_format_(chat_format_of(runner_.model())),
+      chat_format_(std::move(chat_format)),
       context_(context),
       sink_(std::move(sink)),
+      prompts_(std::move(prompts)),
       steps_(kClasses, Step(pools_->groups())),
       logits_(runner_.model().config().vocabulary) {}
 
 Result<void> ServedModel::add(const link::Start& start) {
-  if (!scheduler_.has_room(start.user, options_.max_waiting)) return queue_is_full(start);
+  if (!scheduler_.has_room(start.user, max_waiting())) return queue_is_full(start);
   const uint64_t id = start.request.id;
   if (requests_.count(id) != 0) return Error{FACET_INVALID_ARGUMENT, "id: it is in use"};
   FACET_TRY(Sequence sequence, Sequence::make(start.request, model(), chat_format_, context_, now_micros()));
@@ -73,6 +89,38 @@ Result<void> ServedModel::add(const link::Start& start) {
   Result<void> checked = check_deadline(request);
   if (!checked.ok()) forget(request);
   return checked;
+}
+
+void ServedModel::read_prompt() {
+  if (prompts_read_ == prompts_.size()) return;
+  protocol::Generate generate;
+  generate.id = kPromptId;
+  generate.prompt = prompts_[prompts_read_].tokens;
+  generate.max_tokens = 1;
+  constexpr auto kClass = static_cast<size_t>(protocol::Priority::kBackground);
+  Sequence sequence = Sequence::make(generate, model(), chat_format_, context_, now_micros()).value();
+  const Owner owner{kAdministrator, {}, 1};
+  Request& request =
+      requests_.emplace(kPromptId, Request{std::move(sequence), owner, kAdministrator, kClass}).first->second;
+  request.registered = true;
+  scheduler_.add(kPromptId, kClass, owner);
+}
+
+void ServedModel::keep_prompt(Request& request) {
+  request.sequence.keep_shared();
+  const uint32_t tokens = request.sequence.prompt_tokens();
+  prompt_tokens_ += tokens;
+  log::info("prompt " + prompts_[prompts_read_].name + ": " + std::to_string(tokens) +
+            " tokens are kept for everyone");
+  forget(request);
+  ++prompts_read_;
+  read_prompt();
+}
+
+size_t ServedModel::max_waiting() const {
+  const auto prompt = requests_.find(kPromptId);
+  const bool waits = prompt != requests_.end() && !prompt->second.sequence.started();
+  return options_.max_waiting + size_t{waits};
 }
 
 Error ServedModel::queue_is_full(const link::Start& start) const {
@@ -162,7 +210,7 @@ void ServedModel::start(Request& request) {
   scheduler_.start(sequence.id());
   follow(request);
   update(request);
-  sink_(link::Started{sequence.id(), sequence.prompt_tokens()});
+  if (!request.registered) sink_(link::Started{sequence.id(), sequence.prompt_tokens()});
 }
 
 Prefix ServedModel::read_before(const Request& request) {
@@ -328,6 +376,10 @@ void ServedModel::commit(size_t which) {
       update(request);
       continue;
     }
+    if (request.registered) {
+      keep_prompt(request);
+      continue;
+    }
     if (sequence.cached() == sequence.prompt_tokens()) sequence.keep(request.reader);
     runner_.read_logits(row, 1, logits_, static_cast<uint32_t>(which));
     auto token = sequence.sample(logits_, workspace_, now_micros());
@@ -377,12 +429,14 @@ link::Load ServedModel::load() const {
   load.waiting = static_cast<uint32_t>(scheduler_.waiting());
   for (uint32_t group = 0; group < pools_->groups(); ++group) {
     load.cache_pages += pools_->pool(group).pages();
-    load.cache_pages_free += pools_->pool(group).unheld();
+    load.cache_pages_free += pools_->pool(group).unheld() - pools_->pool(group).set_aside();
   }
   load.parked = parked_;
   load.evicted = evicted_;
   load.cached_tokens = cached_tokens_;
   load.computed_tokens = computed_tokens_;
+  load.registered_prompts = prompts_read_;
+  load.registered_tokens = prompt_tokens_;
   return load;
 }
 

@@ -9,6 +9,9 @@
 // it: of several that begin alike, n answers to one prompt say, each token is read once. It has its place
 // meanwhile. Not of another class: the scheduler takes a class whose requests only wait for one that has
 // nobody running, and would give it places again and again.
+//
+// A *registered prompt* is a system prompt of the administrator. Once the model is loaded it reads them one
+// after the other, as background requests of its own of which nobody is told, and keeps them for everyone.
 #pragma once
 
 #include <array>
@@ -22,6 +25,7 @@
 #include <vector>
 
 #include "daemon/engine/engine.h"
+#include "daemon/engine/registered_prompts.h"
 #include "daemon/engine/runner.h"
 #include "daemon/engine/scheduler.h"
 #include "daemon/engine/sequence.h"
@@ -32,8 +36,10 @@ class ServedModel {
  public:
   static constexpr size_t kClasses = Scheduler::kClasses;
 
-  // Loads `path` on `device`, which outlives the result. `sink`: see Engine.
+  // Loads `path` on `device`, which outlives the result, and the prompts that were registered for it. `sink`:
+  // see Engine.
   static Result<std::unique_ptr<ServedModel>> load(plugins::Device& device, const std::string& path,
+                                                   std::span<const link::RegisterPrompt> prompts,
                                                    const EngineOptions& options, const Engine::Sink& sink);
 
   // Queues a request. The error, naming what is wrong, if it can never run, too many wait, or its first token
@@ -71,6 +77,7 @@ class ServedModel {
     uint64_t reader;  // whose key the prefix cache has
     size_t which;
     Micros deadline = 0;               // 0: none
+    bool registered = false;           // reads prompts_[prompts_read_]
     const Request* follows = nullptr;  // which followed nobody when this began to
     uint32_t awaited = 0;              // blocks of that one's tokens
   };
@@ -86,9 +93,16 @@ class ServedModel {
     std::vector<Part> parts;
   };
 
-  ServedModel(Runner runner, std::unique_ptr<PagePools> pools, const EngineOptions& options, uint32_t context,
+  ServedModel(Runner runner, std::unique_ptr<PagePools> pools, Result<text::ChatFormat> chat_format,
+              std::vector<RegisteredPrompt> prompts, const EngineOptions& options, uint32_t context,
               Engine::Sink sink);
 
+  // Queues the request that reads the next registered prompt, if there is one.
+  void read_prompt();
+  // It has read it.
+  void keep_prompt(Request& request);
+  // Requests that may wait: one more while a registered prompt does.
+  size_t max_waiting() const;
   // Whether a request that waits has room once these are gone.
   bool fits(const Sequence& sequence, const std::vector<uint64_t>& gone) const;
   // Gives it its place.
@@ -133,6 +147,9 @@ class ServedModel {
   bool blocked_ = false;  // someone waits because there was no room at the last admit()
   std::set<std::pair<Micros, uint64_t>> deadlines_;
   std::vector<Request*> followers_;
+  std::vector<RegisteredPrompt> prompts_;
+  uint32_t prompts_read_ = 0;
+  uint64_t prompt_tokens_ = 0;                                                   // of those that were read
   uint64_t parked_ = 0, evicted_ = 0, cached_tokens_ = 0, computed_tokens_ = 0;  // so far
   std::unordered_map<uint64_t, Request> requests_;  // its elements stay where they are
   std::vector<Step> steps_;                         // one per class; empty parts: none in work

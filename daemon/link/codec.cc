@@ -57,6 +57,15 @@ Result<void> read(wire::GetPositions::Reader from, GetPositions& to) {
   return {};
 }
 
+Result<void> read(wire::RegisterPrompt::Reader from, RegisterPrompt& to) {
+  FACET_CHECK(read_text(from.getName(), kMaxNameBytes, "a prompt's name", to.name));
+  FACET_CHECK(read_text(from.getModel(), kMaxNameBytes, "a model's name", to.model));
+  FACET_CHECK(read_text(from.getPath(), kMaxPathBytes, "a model's path", to.path));
+  FACET_CHECK(read_text(from.getSystem(), kMaxSystemBytes, "a system prompt", to.system));
+  to.thinking = from.getThinking();
+  return {};
+}
+
 Result<void> write_member(const BrokerHello& from, wire::ToEngine::Builder to) {
   auto hello = to.initHello();
   hello.setVersion(from.version);
@@ -94,6 +103,20 @@ Result<void> write_member(const GetPositions& from, wire::ToEngine::Builder to) 
   return {};
 }
 
+Result<void> write_member(const RegisterPrompt& from, wire::ToEngine::Builder to) {
+  auto prompt = to.initRegisterPrompt();
+  FACET_TRY(auto name, checked_text(from.name, kMaxNameBytes, "a prompt's name"));
+  FACET_TRY(auto model, checked_text(from.model, kMaxNameBytes, "a model's name"));
+  FACET_TRY(auto path, checked_text(from.path, kMaxPathBytes, "a model's path"));
+  FACET_TRY(auto system, checked_text(from.system, kMaxSystemBytes, "a system prompt"));
+  prompt.setName(name);
+  prompt.setModel(model);
+  prompt.setPath(path);
+  prompt.setSystem(system);
+  prompt.setThinking(from.thinking);
+  return {};
+}
+
 // ---- from the engine
 
 Result<void> read(wire::EngineHello::Reader from, EngineHello& to) {
@@ -114,8 +137,10 @@ Result<void> read(wire::Started::Reader from, Started& to) {
 }
 
 Result<void> read(wire::Load::Reader from, Load& to) {
-  to = {from.getRunning(), from.getWaiting(), from.getCachePages(),   from.getCachePagesFree(),
-        from.getParked(),  from.getEvicted(), from.getCachedTokens(), from.getComputedTokens()};
+  to = {from.getRunning(),         from.getWaiting(),        from.getCachePages(),
+        from.getCachePagesFree(),  from.getParked(),         from.getEvicted(),
+        from.getCachedTokens(),    from.getComputedTokens(), from.getRegisteredPrompts(),
+        from.getRegisteredTokens()};
   return {};
 }
 
@@ -168,6 +193,8 @@ Result<void> write_member(const Load& from, wire::FromEngine::Builder to) {
   load.setEvicted(from.evicted);
   load.setCachedTokens(from.cached_tokens);
   load.setComputedTokens(from.computed_tokens);
+  load.setRegisteredPrompts(from.registered_prompts);
+  load.setRegisteredTokens(from.registered_tokens);
   return {};
 }
 
@@ -217,6 +244,8 @@ Result<ToEngine> read_member(wire::ToEngine::Reader from) {
       return read_as<ToEngine, Credit>(from.getCredit());
     case wire::ToEngine::GET_POSITIONS:
       return read_as<ToEngine, GetPositions>(from.getGetPositions());
+    case wire::ToEngine::REGISTER_PROMPT:
+      return read_as<ToEngine, RegisterPrompt>(from.getRegisterPrompt());
   }
   return unknown_member("a broker's message", from.which());
 }

@@ -16,6 +16,7 @@ struct ToEngine {
     cancel @2 :Wire.Cancel;
     credit @3 :Wire.Credit;
     getPositions @4 :GetPositions;
+    registerPrompt @5 :RegisterPrompt;
   }
 }
 
@@ -54,6 +55,15 @@ struct Start {
   deadline @5 :Int64;       # microseconds of the machine's monotonic clock; 0: none
 }
 
+# Before the first `start` of its model; not answered.
+struct RegisterPrompt {
+  name @0 :Text;
+  model @1 :Text;
+  path @2 :Text;
+  system @3 :Text;          # at most 1 MiB
+  thinking @4 :Bool;
+}
+
 # Answered by one `positions`, of those among them that wait. The broker has one question open at most.
 struct GetPositions {
   ids @0 :List(UInt64);     # at most 256
@@ -83,4 +93,6 @@ struct Load {
   evicted @5 :UInt64;
   cachedTokens @6 :UInt64;
   computedTokens @7 :UInt64;
+  registeredPrompts @8 :UInt32;  # that are read and kept
+  registeredTokens @9 :UInt64;   # of them
 }

@@ -18,6 +18,8 @@ namespace facet::link {
 constexpr uint32_t kVersion = 1;
 // Of a user's weight.
 constexpr double kLeastWeight = 1e-3, kMostWeight = 1e3;
+// Of a registered prompt.
+constexpr size_t kMaxSystemBytes = 1 << 20;
 
 // ---- from the broker
 
@@ -51,7 +53,17 @@ struct GetPositions {
   std::vector<uint64_t> ids;
 };
 
-using ToEngine = std::variant<BrokerHello, Start, Cancel, Credit, GetPositions>;
+// A system prompt that the administrator registered for a model, as in Start: chats that begin with it find
+// it read, whoever sends them. Comes before the model's first Start; nothing answers it.
+struct RegisterPrompt {
+  std::string name;
+  std::string model;
+  std::string path;
+  std::string system;     // the system message's text, at most kMaxSystemBytes
+  bool thinking = false;  // of chats in which the model may think
+};
+
+using ToEngine = std::variant<BrokerHello, Start, Cancel, Credit, GetPositions, RegisterPrompt>;
 
 // ---- from the engine
 
@@ -85,6 +97,9 @@ struct Load {
   uint64_t evicted = 0;
   uint64_t cached_tokens = 0;
   uint64_t computed_tokens = 0;
+  // Registered prompts that are read and kept, and the tokens of them.
+  uint32_t registered_prompts = 0;
+  uint64_t registered_tokens = 0;
 
   bool operator==(const Load&) const = default;
 };

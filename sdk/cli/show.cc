@@ -52,6 +52,8 @@ Json json_of(const client::Status& status) {
           {"evicted", status.evicted},
           {"cached_tokens", status.cached_tokens},
           {"computed_tokens", status.computed_tokens},
+          {"registered_prompts", status.registered_prompts},
+          {"registered_tokens", status.registered_tokens},
           {"requests", requests}};
 }
 
@@ -80,6 +82,10 @@ std::string text_of(const client::Status& status) {
                      " free\n" + "so far       " + number(status.parked) + " steps parked, " +
                      number(status.evicted) + " requests evicted, " + number(status.cached_tokens) +
                      " prompt tokens cached, " + number(status.computed_tokens) + " tokens computed\n";
+  if (status.registered_prompts > 0) {
+    text += "prompts      " + number(status.registered_prompts) + " registered, " +
+            number(status.registered_tokens) + " tokens kept for all users\n";
+  }
   for (const auto& request : status.requests) {
     text += std::string("  ") + (request.running ? "running " : "waiting ") + padded(request.app, 20) + " " +
             padded(request.model, 24) + " " + client::name_of(request.priority) + ", " +

@@ -409,6 +409,8 @@ Result<void> read(wire::Status::Reader from, Status& to) {
   to.evicted = from.getEvicted();
   to.cached_tokens = from.getCachedTokens();
   to.computed_tokens = from.getComputedTokens();
+  to.registered_prompts = from.getRegisteredPrompts();
+  to.registered_tokens = from.getRegisteredTokens();
   return read_text(from.getBackend(), kMaxNameBytes, "the backend's name", to.backend);
 }
 
@@ -434,6 +436,8 @@ Result<void> write(const Status& from, wire::Status::Builder to) {
   to.setEvicted(from.evicted);
   to.setCachedTokens(from.cached_tokens);
   to.setComputedTokens(from.computed_tokens);
+  to.setRegisteredPrompts(from.registered_prompts);
+  to.setRegisteredTokens(from.registered_tokens);
   return {};
 }
 

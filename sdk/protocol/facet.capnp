@@ -257,7 +257,7 @@ struct Finish {
 struct Usage {
   promptTokens @0 :UInt32;
   generatedTokens @1 :UInt32;
-  cachedTokens @2 :UInt32;     # of the prompt: read before for the same user, so not again
+  cachedTokens @2 :UInt32;     # of the prompt: read before for the same user or registered by the administrator, so not again
 }
 
 struct Timings {               # microseconds
@@ -282,8 +282,11 @@ struct Status {
   # Since the engine's start:
   parked @12 :UInt64;          # steps that waited for a more urgent one
   evicted @13 :UInt64;         # requests that gave their place up; they go on later
-  cachedTokens @14 :UInt64;    # of prompts: read before for the same user, so not again
+  cachedTokens @14 :UInt64;    # of prompts: read before, so not again
   computedTokens @15 :UInt64;  # that went through the model
+  # System prompts of the administrator that are kept for all users, and their tokens:
+  registeredPrompts @16 :UInt32;
+  registeredTokens @17 :UInt64;
 }
 
 struct RequestStatus {

@@ -257,6 +257,8 @@ struct Status {
   uint64_t evicted = 0;
   uint64_t cached_tokens = 0;
   uint64_t computed_tokens = 0;
+  uint32_t registered_prompts = 0;
+  uint64_t registered_tokens = 0;
 };
 
 struct Failed {

@@ -152,7 +152,9 @@ Status from_protocol(protocol::Status&& status) {
             .parked = status.parked,
             .evicted = status.evicted,
             .cached_tokens = status.cached_tokens,
-            .computed_tokens = status.computed_tokens};
+            .computed_tokens = status.computed_tokens,
+            .registered_prompts = status.registered_prompts,
+            .registered_tokens = status.registered_tokens};
   for (auto& request : status.requests) to.requests.push_back(from_protocol(std::move(request)));
   return to;
 }

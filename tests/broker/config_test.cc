@@ -49,13 +49,15 @@ TEST_CASE("example config: parses, and means what facetd does without a config f
   // What follows the first line, which says who wrote it.
   CHECK(text.substr(text.find('\n')) == defaults.substr(defaults.find('\n')));
 
-  std::string on = std::regex_replace(text, std::regex("\n# ([a-z_]+ = |\\[model|\\[policy)"), "\n$1");
+  std::string on =
+      std::regex_replace(text, std::regex("\n# ([a-z_]+ = |\\[model|\\[policy|\\[prompt)"), "\n$1");
   on = std::regex_replace(on, std::regex("\n\\[policy\\.(user|group)\\.NAME"), "\n[policy.$1.root");
   on = std::regex_replace(on, std::regex("\n\\[policy\\.sandbox\\.NAME"), "\n[policy.sandbox.unknown");
   REQUIRE(on.find("\ncache_bytes = ") != on.npos);
   REQUIRE(on.find("\n[model.NAME]") != on.npos);
   REQUIRE(on.find("\n[policy.group.root]") != on.npos);
   REQUIRE(on.find("\n[policy.sandbox.unknown]") != on.npos);
+  REQUIRE(on.find("\n[prompt.NAME]") != on.npos);
   CHECK(after(on) == defaults);
   CHECK(after(on + "unknown = 1\n").find("unknown") != std::string::npos);
 }
@@ -152,4 +154,66 @@ TEST_CASE("policy config: what is wrong is named with its line") {
     const std::string error = after(std::string("[policy]\nweight = ") + weight + "\n");
     CHECK_MESSAGE(error.find(":2: weight") == 0, weight << " gives " << error);
   }
+}
+
+TEST_CASE(
+    "prompt config: in the file's order, from the file or from one of its own, without the last line's end") {
+  const auto path = std::filesystem::temp_directory_path() / ("facet-prompt-" + std::to_string(::getpid()));
+  std::ofstream(path) << "Größe\n\nYou are terse.\r\n\n";
+  Config config;
+  const auto taken = read(config, R"(
+[prompt.z]
+system = """
+You are the help desk.
+"Ask" first.
+"""
+[prompt."second one"]
+model = "gemma"
+thinking = true
+system_file = ")" + path.string() + "\"\n");
+  std::filesystem::remove(path);
+  REQUIRE_MESSAGE(taken.ok(), taken.error().message);
+  REQUIRE(config.prompts.size() == 2);
+  CHECK(config.prompts[0].name == "z");
+  CHECK(config.prompts[0].model.empty());
+  CHECK(config.prompts[0].system == "You are the help desk.\n\"Ask\" first.");
+  CHECK_FALSE(config.prompts[0].thinking);
+  CHECK(config.prompts[1].name == "second one");
+  CHECK(config.prompts[1].model == "gemma");
+  CHECK(config.prompts[1].system == "Größe\n\nYou are terse.");
+  CHECK(config.prompts[1].thinking);
+}
+
+TEST_CASE("prompt config: what is wrong is named with its line") {
+  CHECK(after("\n[prompt.a]\nmodel = 'm'\n") == ":2: [prompt.a]: takes one of system and system_file");
+  CHECK(after("[prompt.a]\nsystem = 'x'\nsystem_file = '/x'\n") ==
+        ":1: [prompt.a]: takes one of system and system_file");
+  CHECK(after("[prompt.a]\nsystem = \"\\n\\n\"\n") == ":1: [prompt.a]: system: has no text");
+  CHECK(after("[prompt.a]\nsystem = ['x']\n") == ":2: system takes one value, not a list");
+  CHECK(after("[prompt.a]\nsystem = 'x'\nthinking = 'maybe'\n") ==
+        ":3: thinking: takes true or false, not 'maybe'");
+  CHECK(after("[prompt.a]\nsystems = 'x'\n") == ":2: unknown setting 'systems'");
+  CHECK(after("[prompt]\nsystem = 'x'\n") == ":2: 'system' should be a table [prompt.system]");
+  CHECK(after("[prompt.a]\nsystem = '" + std::string((1 << 20) + 1, 'x') + "'\n") ==
+        ":1: [prompt.a]: system: has more than 1048576 bytes");
+  CHECK(after("[prompt." + std::string(257, 'n') + "]\nsystem = 'x'\n").find("a name has 1 to 256 bytes") !=
+        std::string::npos);
+  CHECK(after("[prompt.a]\nsystem_file = '/dev/zero'\n") ==
+        ":1: [prompt.a]: system_file: has more than 1048576 bytes");
+  CHECK(after("[prompt.a]\nsystem_file = '/no/such'\n") ==
+        ":1: [prompt.a]: system_file: cannot open /no/such: No such file or directory");
+  CHECK(after("[prompt.a]\nsystem_file = '/'\n").find(":1: [prompt.a]: system_file: ") == 0);
+  CHECK(after("[prompt.a]\nsystem_file = '/dev/null'\n") == ":1: [prompt.a]: system_file: has no text");
+
+  const auto path = std::filesystem::temp_directory_path() / ("facet-prompt-" + std::to_string(::getpid()));
+  std::ofstream(path) << "caf\xe9";
+  CHECK(after("[prompt.a]\nsystem_file = '" + path.string() + "'\n") ==
+        ":1: [prompt.a]: system_file: is not UTF-8");
+  std::filesystem::remove(path);
+
+  std::string many;
+  for (int n = 0; n < 64; ++n) many += "[prompt.p" + std::to_string(n) + "]\nsystem = 'x'\n";
+  CHECK(after(many) == after(""));
+  CHECK(after(many + "[prompt.more]\nsystem = 'x'\n") ==
+        ":129: [prompt.more]: there are 64 prompts, no more may be");
 }

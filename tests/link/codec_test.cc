@@ -58,6 +58,12 @@ TEST_CASE("link codec: what the broker says comes through whole") {
   CHECK(through_engine(Cancel{12}).id == 12);
   CHECK(through_engine(Credit{12, 34}).tokens == 34);
   CHECK(through_engine(GetPositions{{1, ~0ull}}).ids == std::vector<uint64_t>{1, ~0ull});
+  const auto prompt = through_engine(RegisterPrompt{"help", "a b", "/models/a b.gguf", "Größe\n", true});
+  CHECK(prompt.name == "help");
+  CHECK(prompt.model == "a b");
+  CHECK(prompt.path == "/models/a b.gguf");
+  CHECK(prompt.system == "Größe\n");
+  CHECK(prompt.thinking);
   const Start start = through_engine(full_start());
   CHECK(start.path == "/models/a b.gguf");
   CHECK(start.request.id == 7);
@@ -108,11 +114,13 @@ TEST_CASE("link codec: what the engine says comes through whole") {
   CHECK(through_broker(protocol::Finish{5, protocol::FinishReason::kLength, "x", {1, 2}, {3, 4, 5}})
             .timings.generate == 5);
   CHECK(through_broker(protocol::Failed{5, FACET_EXHAUSTED, "full"}).code == FACET_EXHAUSTED);
-  const auto load = through_broker(Load{1, 2, 3, 4});
+  const auto load = through_broker(Load{1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
   CHECK(load.running == 1);
   CHECK(load.waiting == 2);
   CHECK(load.cache_pages == 3);
   CHECK(load.cache_pages_free == 4);
+  CHECK(load.registered_prompts == 9);
+  CHECK(load.registered_tokens == 10);
   const std::vector<Position> told = {{5, 1, 0}, {6, 2, protocol::kMaxWaitMs}};
   CHECK(through_broker(Positions{told}).requests == told);
 }
@@ -154,6 +162,33 @@ TEST_CASE("link codec: bounds and UTF-8 hold in both directions") {
   CHECK(decode_from_engine(good).error().code == FACET_MALFORMED);
 }
 
+TEST_CASE("link codec: a registered prompt has bounds, and the largest comes through") {
+  Bytes frame;
+  const auto refused = [&](const RegisterPrompt& prompt) {
+    const auto encoded = encode(ToEngine(prompt), frame);
+    CHECK(frame.empty());
+    return encoded.error().code;
+  };
+  const RegisterPrompt most{std::string(protocol::kMaxNameBytes, 'n'),
+                            std::string(protocol::kMaxNameBytes, 'm'), std::string(kMaxPathBytes, 'p'),
+                            std::string(kMaxSystemBytes, 's'), false};
+  CHECK(through_engine(most).system == most.system);
+  for (auto field :
+       {&RegisterPrompt::name, &RegisterPrompt::model, &RegisterPrompt::path, &RegisterPrompt::system}) {
+    RegisterPrompt more = most;
+    more.*field += 'x';
+    CHECK(refused(more) == FACET_TOO_LARGE);
+    more.*field = "\xff";
+    CHECK(refused(more) == FACET_INVALID_ARGUMENT);
+  }
+  const auto too_long = [](facet::link::wire::ToEngine::Builder to) -> Result<void> {
+    to.initRegisterPrompt().initSystem(kMaxSystemBytes + 1);
+    return {};
+  };
+  REQUIRE(protocol::write_frame<facet::link::wire::ToEngine>(frame, too_long).ok());
+  CHECK(decode_to_engine(frame).error().code == FACET_TOO_LARGE);
+}
+
 TEST_CASE("link codec: more positions than may be are refused, and a wait has a bound") {
   Bytes frame;
   const auto asks = [](facet::link::wire::ToEngine::Builder to) -> Result<void> {
@@ -176,10 +211,11 @@ TEST_CASE("link codec: more positions than may be are refused, and a wait has a 
 TEST_CASE("link codec: no damaged frame does harm") {
   std::mt19937 random(1);
   const Bytes start = frame_of(ToEngine(full_start()));
+  const Bytes prompt = frame_of(ToEngine(RegisterPrompt{"help", "m", "/m.gguf", "Be terse.", true}));
   const Bytes token = frame_of(FromEngine(protocol::Token{5, 2, 99, "text", 0, {{1, 2}, {3, 4}}}));
   int refused = 0;
-  for (int round = 0; round < 20000; ++round) {
-    Bytes damaged = round % 2 ? start : token;
+  for (int round = 0; round < 30000; ++round) {
+    Bytes damaged = round % 2 == 0 ? token : round % 3 == 0 ? prompt : start;
     const int changes = 1 + static_cast<int>(random() % 4);
     for (int i = 0; i < changes; ++i) damaged[random() % damaged.size()] = std::byte(random() & 0xff);
     if (random() % 8 == 0) damaged.resize(random() % damaged.size());

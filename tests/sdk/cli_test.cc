@@ -299,6 +299,8 @@ TEST_CASE("cli: models and status, for people and as JSON") {
       status.evicted = 12;
       status.cached_tokens = 13;
       status.computed_tokens = 14;
+      status.registered_prompts = 2;
+      status.registered_tokens = 1500;
       status.requests = {{"a", "m", protocol::Priority::kStandard, true, 8, 9},
                          {"b", "m", protocol::Priority::kStandard, false, 0, 0, 3, 1200, "snap:s"}};
       peer.send(status);
@@ -319,12 +321,14 @@ TEST_CASE("cli: models and status, for people and as JSON") {
   CHECK(
       end.output.find("11 steps parked, 12 requests evicted, 13 prompt tokens cached, 14 tokens computed") !=
       std::string::npos);
+  CHECK(end.output.find("\nprompts      2 registered, 1500 tokens kept for all users\n") !=
+        std::string::npos);
   end = run(daemon.path(), {"status", "--json"});
   CHECK(end.output.find("{\"server\":\"facetd 0.1.0\"") == 0);
   CHECK(end.output.find("{\"app\":\"b\",\"sandbox\":\"snap:s\",") != std::string::npos);
   CHECK(end.output.find("\"position\":3,\"estimated_wait_ms\":1200}") != std::string::npos);
-  CHECK(end.output.find("\"parked\":11,\"evicted\":12,\"cached_tokens\":13,\"computed_tokens\":14") !=
-        std::string::npos);
+  CHECK(end.output.find("\"parked\":11,\"evicted\":12,\"cached_tokens\":13,\"computed_tokens\":14,"
+                        "\"registered_prompts\":2,\"registered_tokens\":1500") != std::string::npos);
 }
 
 TEST_CASE("cli: --deadline is passed on; an answer that it cuts short is shown, and is a failure") {

@@ -83,7 +83,7 @@ inline std::vector<ServerMessage> server_samples() {
   Model model{"m", ModelState::kLoaded, 1ull << 40, "gemma3", 8192, 262144, "onednn", "x86-64 avx2", "why"};
   Model other;
   other.name = "other";
-  Status status{12, "facetd 0.1.0", 99, "running", 2, 3, 4, 5, {}, 6, 7, "onednn", 8, 9, 10, 11};
+  Status status{12, "facetd 0.1.0", 99, "running", 2, 3, 4, 5, {}, 6, 7, "onednn", 8, 9, 10, 11, 12, 13};
   status.requests = {{"app", "m", Priority::kInteractive, false, 8, 9, 3, 1200, "snap:s"}};
   return {hello,          Models{8, {model, other}},
           sample_token(), Finish{7, FinishReason::kToolCalls, "rest", {10, 20}, {1, 2, 3}, {Thought{"x"}}},

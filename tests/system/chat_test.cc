@@ -74,6 +74,63 @@ TEST_CASE("system: facet chat holds a conversation with a model") {
   CHECK(finishes[1]["usage"]["prompt_tokens"] > finishes[0]["usage"]["prompt_tokens"]);
 }
 
+TEST_CASE(
+    "system: a user's first chat with a registered system prompt begins behind it, also after an engine's "
+    "loss") {
+  std::string system;
+  for (int n = 0; n < 60; ++n) system += "line " + std::to_string(n) + "\n";
+  test::Folder folder;
+  std::ofstream(folder / "system.txt") << system;
+  std::ofstream(folder / "facetd.toml") << "[prompt.lines]\nmodel = 'e2b'\nsystem_file = '" +
+                                               (folder / "system.txt") +
+                                               "'\n[prompt.short]\nsystem = 'Be terse.'\n";
+  auto chat = hello();
+  chat.messages.insert(chat.messages.begin(), {.role = protocol::Role::kSystem, .content = {{system}}});
+  const auto finish_of = [](test::Client& client, uint64_t id, std::vector<uint32_t>& ids) {
+    for (;;) {
+      auto message = client.receive();
+      if (auto* token = std::get_if<protocol::Token>(&message)) ids.push_back(token->token);
+      REQUIRE_FALSE(std::holds_alternative<protocol::Failed>(message));
+      auto* finish = std::get_if<protocol::Finish>(&message);
+      if (finish && finish->id == id) return *finish;
+    }
+  };
+  std::vector<uint32_t> expected;
+  {
+    Daemon plain(serving_e2b());
+    test::Client client = plain.client();
+    client.send(chat_request(1, chat));
+    CHECK(finish_of(client, 1, expected).usage.cached_tokens == 0);
+  }
+  auto arguments = serving_e2b();
+  arguments.insert(arguments.end(), {"--config", folder / "facetd.toml"});
+  Daemon daemon(arguments);
+  for (int start = 0; start < 2; ++start) {
+    test::Client client = daemon.client();
+    CHECK(client.status().registered_prompts == 0);
+    client.send(chat_request(1, hello()));  // loads the model
+    CHECK(test::answer_of(client, 1).size() == 4);
+    REQUIRE(test::comes_true([&] { return client.status().registered_prompts == 1; }));
+    const auto kept = client.status().registered_tokens;
+    CHECK(kept >= 256);
+    client.send(chat_request(2, chat));
+    std::vector<uint32_t> ids;
+    const auto finish = finish_of(client, 2, ids);
+    CHECK(finish.usage.cached_tokens == kept);
+    CHECK(finish.usage.prompt_tokens - kept < 100);
+    CHECK(ids == expected);
+    CHECK(daemon.logs("prompt short: left out of model e2b: "));
+    const auto end = test::run(daemon.socket(), {"status"});
+    CHECK(end.output.find("prompts      1 registered, " + std::to_string(kept) + " tokens kept") !=
+          std::string::npos);
+    ::kill(daemon.engine(), SIGKILL);
+    REQUIRE(test::comes_true([&] {
+      const auto status = client.status();
+      return status.engine == "running" && status.engine_starts == static_cast<uint32_t>(start + 2);
+    }));
+  }
+}
+
 TEST_CASE("system: the hello says that the daemon chats, and how much it takes") {
   Daemon daemon(serving_e2b());
   test::Client client;

@@ -214,7 +214,7 @@ struct Token {
 struct Usage {
   uint32_t prompt_tokens = 0;
   uint32_t generated_tokens = 0;
-  uint32_t cached_tokens = 0;  // of the prompt: read before for the same user, so not again
+  uint32_t cached_tokens = 0;  // of the prompt: read before for this user or for all, so not again
 };
 
 // As the engine measured them.
@@ -280,12 +280,14 @@ struct Status {
   uint64_t cache_pages_free = 0;
   std::string backend;
   // Since the engine's start: steps that waited for a more urgent one, requests that gave their place up and
-  // go on later, tokens of prompts that were read before for the same user, and tokens that went through the
-  // model.
+  // go on later, tokens of prompts that were read before, and tokens that went through the model.
   uint64_t parked = 0;
   uint64_t evicted = 0;
   uint64_t cached_tokens = 0;
   uint64_t computed_tokens = 0;
+  // System prompts of the administrator that are kept for all users, and their tokens.
+  uint32_t registered_prompts = 0;
+  uint64_t registered_tokens = 0;
 };
 
 // Called for each token, on the thread that called generate. A callable that returns false cancels the
