@@ -55,6 +55,11 @@ uint32_t RunCosts::rows_within(Micros most, Micros now) const {
   return end == 0 ? 1 : 1u << (end - 1);
 }
 
+double RunCosts::last_micros(uint32_t rows, Micros now) const {
+  const Measure& measure = runs_[size_of(rows)];
+  return measure.known() && now - measure.at < kHalfLife ? measure.micros : 0;
+}
+
 double RunCosts::run_micros(uint32_t rows, Micros now) const {
   for (size_t size = size_of(rows) + 1; size-- > 0;) {
     const Measure& measure = runs_[size];

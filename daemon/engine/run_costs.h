@@ -33,6 +33,8 @@ class RunCosts {
   // took is forgotten so far, or they were never tried and half as many took no longer than half of it. 2^16
   // if nothing is known.
   uint32_t rows_within(Micros most, Micros now) const;
+  // What a run of that size took; 0: nothing is known, or it was longer ago than kHalfLife.
+  double last_micros(uint32_t rows, Micros now) const;
   // What a run of so many rows takes at least, by runs with as many or fewer, as far as it is not forgotten.
   double run_micros(uint32_t rows, Micros now) const;
 

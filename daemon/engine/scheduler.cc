@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace facet::engine {
 namespace {
@@ -153,27 +154,32 @@ void Scheduler::update(Id id, uint32_t pending, bool paused, Micros now) {
   if (!paused && request.paused) its.waiting.started(request.owner);
   if (paused && !request.paused) request.paused_since = now;
   request.paused = paused;
+  request.updated = ++updates_;
   its.ready += request.ready();
   its.generating += request.generating();
 }
 
-std::vector<Share> Scheduler::plan(size_t which, uint32_t rows, uint32_t chunk) const {
+std::vector<Share> Scheduler::plan(size_t which, const StepSize& size, uint32_t chunk) const {
   const Class& its = classes_[which];
   std::vector<std::pair<Id, const Request*>> prompts;
-  std::vector<Share> shares;
+  std::vector<Id> generating;
   for (Id id : its.running) {
     const Request& request = requests_.at(id);
     if (!request.ready()) continue;
     if (request.generating()) {
-      shares.push_back({id, 1});
+      generating.push_back(id);
     } else {
       prompts.emplace_back(id, &request);
     }
   }
+  if (generating.size() > size.generating)
+    generating = take_turns(which, std::move(generating), size.generating);
+  std::vector<Share> shares;
+  for (Id id : generating) shares.push_back({id, 1});
   std::stable_sort(prompts.begin(), prompts.end(), [&](const auto& a, const auto& b) {
     return its.waiting.before(a.second->owner, b.second->owner);
   });
-  uint32_t left = rows - std::min<uint32_t>(rows, static_cast<uint32_t>(shares.size()));
+  uint32_t left = size.rows - std::min<uint32_t>(size.rows, static_cast<uint32_t>(shares.size()));
   for (const auto& [id, request] : prompts) {
     if (left == 0) break;
     const uint32_t share = std::min({request->pending, left, chunk});
@@ -183,9 +189,87 @@ std::vector<Share> Scheduler::plan(size_t which, uint32_t rows, uint32_t chunk) 
   return shares;
 }
 
-uint32_t Scheduler::step_rows(size_t which, uint32_t most, const RunCosts& costs, Micros now) const {
-  const uint32_t least = generating(which) == 0 ? kLeastRows : generating(which) + kLeastRowsBeside;
+uint32_t Scheduler::step_rows(size_t which, uint32_t generating, uint32_t most, const RunCosts& costs,
+                              Micros now) const {
+  const uint32_t least = generating == 0 ? kLeastRows : generating + kLeastRowsBeside;
   return std::min(std::max(costs.rows_within(kStepMicros[which], now), least), most);
+}
+
+StepSize Scheduler::step_size(size_t which, uint32_t most, const RunCosts& costs, Micros now) const {
+  const StepSize fair = fair_size(which, costs, now);
+  const uint32_t all = std::min(generating(which), fair.generating);
+  return {std::min(step_rows(which, all, most, costs, now), fair.rows), all};
+}
+
+StepSize Scheduler::fair_size(size_t which, const RunCosts& costs, Micros now) const {
+  struct User {
+    const Owner* owner = nullptr;
+    double weight = 0;
+    uint32_t generating = 0;
+    bool reads = false;
+  };
+  const Class& its = classes_[which];
+  std::unordered_map<uint64_t, User> users;
+  double weight = 0;  // of all
+  constexpr uint32_t kAny = std::numeric_limits<uint32_t>::max();
+  StepSize fair{kAny, kAny};
+  if (generating(which) == 0) return fair;
+  for (Id id : its.running) {
+    const Request& request = requests_.at(id);
+    if (!request.ready()) continue;
+    User& user = users[request.owner.user];
+    if (user.owner == nullptr) {
+      user.owner = &request.owner;
+      user.weight = std::clamp(request.owner.weight, FairQueue::kLeastWeight, FairQueue::kMostWeight);
+      weight += user.weight;
+    }
+    user.generating += request.generating();
+    user.reads |= !request.generating();
+  }
+  const Owner* furthest = users.begin()->second.owner;
+  for (const auto& [key, user] : users) {
+    if (its.waiting.lead(*user.owner, *furthest) > 0) furthest = user.owner;
+  }
+  for (const auto& [key, user] : users) {
+    if (its.waiting.lead(*furthest, *user.owner) < kLeadToBound) continue;
+    const double share = user.weight / weight;
+    if (user.generating > 0) {
+      const double alone = costs.last_micros(user.generating, now);
+      const auto slowed = static_cast<Micros>(std::min(alone / share, 1e15));
+      const uint32_t rows = alone == 0 ? 0 : costs.rows_within(slowed, now);
+      fair.rows = std::min(fair.rows, std::max(rows, user.generating));
+    }
+    if (user.reads) {
+      const double rows = (1 - share) * costs.rows_within(kStepMicros[which], now);
+      fair.generating = std::min(fair.generating, std::max(static_cast<uint32_t>(rows), user.generating));
+    }
+  }
+  fair.generating = std::min(fair.generating, fair.rows);
+  return fair;
+}
+
+std::vector<Scheduler::Id> Scheduler::take_turns(size_t which, std::vector<Id> generating,
+                                                 uint32_t most) const {
+  const auto request_of = [&](Id id) -> const Request& { return requests_.at(id); };
+  std::stable_sort(generating.begin(), generating.end(),
+                   [&](Id a, Id b) { return request_of(a).updated < request_of(b).updated; });
+  struct Turn {
+    uint32_t round;  // how many of its user go before it
+    Id id;
+  };
+  std::unordered_map<uint64_t, uint32_t> rounds;
+  std::vector<Turn> turns;
+  for (Id id : generating) turns.push_back({rounds[request_of(id).owner.user]++, id});
+  std::stable_sort(turns.begin(), turns.end(), [&](const Turn& a, const Turn& b) {
+    if (a.round != b.round) return a.round < b.round;
+    return classes_[which].waiting.before(request_of(a.id).owner, request_of(b.id).owner);
+  });
+  std::vector<Id> taken;
+  for (const Turn& turn : turns) {
+    if (taken.size() == most) break;
+    taken.push_back(turn.id);
+  }
+  return taken;
 }
 
 void Scheduler::charge(size_t which, const Owner& owner, double micros) {

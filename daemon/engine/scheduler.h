@@ -30,6 +30,12 @@
 
 namespace facet::engine {
 
+// What the next step of a class may have.
+struct StepSize {
+  uint32_t rows;        // of those who generate and of prompts
+  uint32_t generating;  // requests, of those who generate
+};
+
 // A part of a step: so many rows, at least 1, of a running request.
 struct Share {
   uint64_t id;
@@ -44,6 +50,12 @@ class Scheduler {
   // it, microseconds of the device for the user's weight. Twice as much each time that a request has given
   // way to its equals: it gets to its end however long that takes, though they take turns.
   static constexpr double kLeadToEvict = 2e6;
+  // A user that far behind another in the device's time for the user's weight has its tokens at least as fast
+  // as its share of the device would give them: what others have in the same step is bounded by that. Who
+  // reads and generates enough keeps up with the others by when its requests start; who has one stream could
+  // not, since in a step with many rows of others its own costs next to nothing, and takes as long as the
+  // step.
+  static constexpr double kLeadToBound = 500e3;
   // That a class is owed when its turn comes. Twice as much time is a request's each time that it came to the
   // end of its class's turn before its own end: what has to be read anew gets further each time.
   static constexpr double kTurnMicros = 200e3;
@@ -92,12 +104,15 @@ class Scheduler {
   bool ready(size_t which) const { return classes_[which].ready > 0; }
   // Running requests of that class that generate: they have one pending token.
   uint32_t generating(size_t which) const { return classes_[which].generating; }
-  // The next step of a class: all that generate (one pending token), so that weights are read once for them,
-  // then prompts. At most `rows` in all, but never fewer than one per generating request, and `chunk` of one
-  // request.
-  std::vector<Share> plan(size_t which, uint32_t rows, uint32_t chunk) const;
-  // Rows that the next step of a class may have, by what runs cost; at most `most`.
-  uint32_t step_rows(size_t which, uint32_t most, const RunCosts& costs, Micros now) const;
+  // The next step of a class: those that generate (one pending token), so that weights are read once for
+  // them, then prompts, at most `chunk` rows of one. If not all that generate have a row, each user has one,
+  // then each another, those first whose turn was longest ago.
+  std::vector<Share> plan(size_t which, const StepSize& size, uint32_t chunk) const;
+  // Rows that a step may have with so many who generate, by what runs cost; at most `most`.
+  uint32_t step_rows(size_t which, uint32_t generating, uint32_t most, const RunCosts& costs,
+                     Micros now) const;
+  // What the next step may have: that, and no more than is fair to who is far behind.
+  StepSize step_size(size_t which, uint32_t most, const RunCosts& costs, Micros now) const;
   // A running or just removed request used so much of the device.
   void charge(size_t which, const Owner& owner, double micros);
 
@@ -131,6 +146,7 @@ class Scheduler {
     uint32_t pending = 0;
     bool paused = false;
     Micros paused_since = 0;
+    uint64_t updated = 0;  // when, counted in updates
 
     bool ready() const { return running && pending > 0 && !paused; }
     bool generating() const { return ready() && pending == 1; }
@@ -147,6 +163,11 @@ class Scheduler {
   // The running request that has waited longest for its reader, for kStalledMicros at least, and is not one
   // of `spared`.
   std::optional<Id> stalled(Micros now, const std::vector<Id>& spared) const;
+  // The most that a step may have so that nobody who is far behind has less than its user's part: of the time
+  // if it generates, of the rows if it reads. What it takes to generate without others is tried where it is
+  // not known: then the step has its own rows.
+  StepSize fair_size(size_t which, const RunCosts& costs, Micros now) const;
+  std::vector<Id> take_turns(size_t which, std::vector<Id> generating, uint32_t most) const;
   void leave_running(Id id, Request& request);
   void no_longer_waits(const Request& request);
 
@@ -154,7 +175,7 @@ class Scheduler {
   ClassShare turns_{ClassShare::kMinimum, kTurnMicros};
   std::unordered_map<Id, Request> requests_;
   std::unordered_map<uint64_t, size_t> waiting_;  // by user; no user has 0
-  uint64_t arrivals_ = 0;
+  uint64_t arrivals_ = 0, updates_ = 0;
   size_t running_ = 0;
 };
 

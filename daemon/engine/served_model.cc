@@ -314,22 +314,21 @@ Micros ServedModel::slice(size_t which) {
   return took;
 }
 
-uint32_t ServedModel::step_rows(size_t which) const {
-  return scheduler_.step_rows(which, runner_.max_rows(), runner_.costs(), now_micros());
-}
-
 double ServedModel::prompt_micros(size_t which, uint32_t tokens) const {
-  const uint32_t rows = std::min(step_rows(which), options_.chunk);
-  const uint32_t rest = tokens % rows;
   const RunCosts& costs = runner_.costs();
   const Micros now = now_micros();
+  const uint32_t generating = scheduler_.generating(which);
+  const uint32_t most = scheduler_.step_rows(which, generating, runner_.max_rows(), costs, now);
+  const uint32_t rows = std::min(most, options_.chunk);
+  const uint32_t rest = tokens % rows;
   return tokens / rows * costs.run_micros(rows, now) + (rest == 0 ? 0 : costs.run_micros(rest, now));
 }
 
 void ServedModel::fill(size_t which) {
   Step& step = steps_[which];
   step.batch.clear();
-  for (const Share& share : scheduler_.plan(which, step_rows(which), options_.chunk)) {
+  const StepSize size = scheduler_.step_size(which, runner_.max_rows(), runner_.costs(), now_micros());
+  for (const Share& share : scheduler_.plan(which, size, options_.chunk)) {
     Request& request = requests_.at(share.id);
     Sequence& sequence = request.sequence;
     const uint32_t first = sequence.cached();

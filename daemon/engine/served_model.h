@@ -115,7 +115,6 @@ class ServedModel {
   // How many run at once before others have to wait.
   size_t places() const { return blocked_ ? scheduler_.running() : options_.max_sequences; }
   // Rows that the next step of a class may have.
-  uint32_t step_rows(size_t which) const;
   // At least how long the device reads so many tokens of a prompt.
   double prompt_micros(size_t which, uint32_t tokens) const;
   // Follows whoever reads more of its tokens than the cache has; nobody if there is none.

@@ -27,9 +27,11 @@ void run(Scheduler& scheduler, uint64_t id, size_t which, const Owner& whose, ui
 
 using Plan = std::vector<std::pair<uint64_t, uint32_t>>;
 
-Plan plan(const Scheduler& scheduler, size_t which, uint32_t rows, uint32_t chunk) {
+Plan plan(const Scheduler& scheduler, size_t which, uint32_t rows, uint32_t chunk,
+          uint32_t generating = 100) {
   Plan plan;
-  for (const Share& share : scheduler.plan(which, rows, chunk)) plan.emplace_back(share.id, share.rows);
+  for (const Share& share : scheduler.plan(which, {rows, generating}, chunk))
+    plan.emplace_back(share.id, share.rows);
   return plan;
 }
 
@@ -45,6 +47,73 @@ TEST_CASE("a step has all that generate, then prompts in order of arrival") {
   CHECK(plan(scheduler, kStandard, 1, 40) == Plan{{2, 1}, {4, 1}});
   CHECK(plan(scheduler, kStandard, 12, 40) == Plan{{2, 1}, {4, 1}, {1, 10}});
   CHECK(scheduler.generating(kStandard) == 2);
+}
+
+TEST_CASE("of those who generate not all may have a row: users by turns, and each one's requests by turns") {
+  Scheduler scheduler;
+  for (uint64_t id = 1; id <= 3; ++id) run(scheduler, id, kStandard, owner(1), 1);
+  run(scheduler, 4, kStandard, owner(2), 1);
+  run(scheduler, 5, kStandard, owner(2), 50);
+  scheduler.charge(kStandard, owner(1), 5000);
+  const auto step = [&](uint32_t generating) {
+    const Plan parts = plan(scheduler, kStandard, generating, 40, generating);
+    for (const auto& [id, rows] : parts) scheduler.update(id, 1, false, 0);
+    return parts;
+  };
+  CHECK(step(1) == Plan{{4, 1}});
+  CHECK(step(2) == Plan{{4, 1}, {1, 1}});
+  CHECK(step(3) == Plan{{4, 1}, {2, 1}, {3, 1}});
+  CHECK(step(2) == Plan{{4, 1}, {1, 1}});
+  scheduler.charge(kStandard, owner(2), 9000);
+  CHECK(step(1) == Plan{{2, 1}});
+  CHECK(step(1) == Plan{{3, 1}});
+  CHECK(plan(scheduler, kStandard, 10, 40, 3) == Plan{{1, 1}, {4, 1}, {2, 1}, {5, 7}});
+}
+
+TEST_CASE("who generates and is far behind has a step that lasts as long as its share of the device would") {
+  using facet::engine::RunCosts, facet::engine::StepSize;
+  RunCosts costs;
+  const auto size = [&](const Scheduler& scheduler, facet::Micros now = 0) {
+    const StepSize size = scheduler.step_size(kUrgent, 1000, costs, now);
+    return std::pair(size.rows, size.generating);
+  };
+  const auto two = [](double weight, double lead, uint32_t pending) {
+    Scheduler scheduler;
+    run(scheduler, 1, kUrgent, {1, "app", weight}, 1);
+    for (uint64_t id = 2; id <= 9; ++id) run(scheduler, id, kUrgent, owner(2), pending);
+    scheduler.charge(kUrgent, owner(2), lead);
+    return scheduler;
+  };
+  using Size = std::pair<uint32_t, uint32_t>;
+  constexpr double kFar = Scheduler::kLeadToBound;
+  // What one row takes is not known: it is tried.
+  CHECK(size(two(1, kFar, 500)) == Size{1, 1});
+  CHECK(size(two(1, kFar, 1)) == Size{1, 1});
+  for (uint32_t rows = 1, took = 5000; rows <= 64; rows *= 2, took += took / 2) costs.run(rows, took, 0);
+  // 5 ms for one row, and 7.5, 11.25, 16.9, 25.3, 38, 57 for up to 64.
+  CHECK(size(two(1, kFar, 500)) == Size{2, 1});
+  CHECK(size(two(0.25, kFar, 500)) == Size{8, 1});
+  CHECK(size(two(1, kFar, 1)) == Size{2, 2});
+  CHECK(size(two(4, kFar, 1)) == Size{1, 1});
+  // Who is not far behind, who is alone, and who reads bounds nothing.
+  CHECK(size(two(1, kFar - 1, 500)) == Size{64, 1});
+  CHECK(size(two(1, kFar - 1, 1)).second == 9);
+  Scheduler one;
+  run(one, 1, kUrgent, owner(1, "a"), 1);
+  run(one, 2, kUrgent, owner(1, "b"), 500);
+  one.charge(kUrgent, owner(1, "b"), 2 * kFar);
+  CHECK(size(one) == Size{64, 1});
+  run(one, 3, kUrgent, owner(2), 500);
+  CHECK(size(one) == Size{64, 1});
+  // Who reads has its share of the rows: here half of the 64 that take 57 ms.
+  Scheduler reads;
+  run(reads, 1, kUrgent, owner(1), 500);
+  for (uint64_t id = 2; id <= 60; ++id) run(reads, id, kUrgent, owner(2), 1);
+  CHECK(size(reads).second == 59);
+  reads.charge(kUrgent, owner(2), kFar);
+  CHECK(size(reads) == Size{64, 32});
+  // What was measured long ago is tried again.
+  CHECK(size(two(1, kFar, 500), RunCosts::kHalfLife) == Size{1, 1});
 }
 
 TEST_CASE("prompts of the user who used less go first") {

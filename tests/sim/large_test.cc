@@ -67,7 +67,7 @@ TEST_CASE("a decision with 100,000 waiting") {
     for (size_t c = 0; c < kClasses; ++c) ready[c] = scheduler.ready(c);
     const auto which = classes.next(ready);
     REQUIRE(which.has_value());
-    const std::vector<Share> parts = scheduler.plan(*which, scheduler.step_rows(*which, 320, costs, 0), 256);
+    const std::vector<Share> parts = scheduler.plan(*which, scheduler.step_size(*which, 320, costs, 0), 256);
     decided.push_back(since(begin));
     const auto charging = Clock::now();
     for (const Share& part : parts) {

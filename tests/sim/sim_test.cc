@@ -120,6 +120,80 @@ TEST_CASE("a user who divides its work among a thousand apps has one share") {
   CHECK(clients.part(1) == doctest::Approx(0.5).epsilon(0.01));
 }
 
+TEST_CASE(
+    "a user with fifty connections, eight answers each, a thousand names and huge prompts has its share "
+    "alone") {
+  struct Load {
+    uint32_t requests, prompt, output;
+  };
+  // 400 requests at any time: of huge prompts, of prompts and answers, of long answers.
+  constexpr Load kGreedy[] = {{400, 8000, 8}, {400, 4000, 256}, {400, 16, 400}};
+  // The other one talks, tells a story, does both four times over, and reads.
+  constexpr Load kModest[] = {{1, 300, 60}, {1, 64, 200}, {4, 300, 60}, {1, 3000, 20}};
+  constexpr double kTime = 60e6;
+  struct Had {
+    double part;
+    double requests;  // that ended
+  };
+  const auto serve = [&](const Settings& settings, size_t priority, double weight, const Load& modest,
+                         const Load* greedy) {
+    Clients clients(settings);
+    Had had{0, 0};
+    clients.simulator.on_finish = [&, again = clients.simulator.on_finish](const Request& request) {
+      had.requests += request.owner.user == 1;
+      again(request);
+    };
+    if (greedy)
+      clients.add({{2, "forged"}, priority, greedy->prompt, greedy->output, 0, 1000}, greedy->requests);
+    clients.add({{1, "modest", weight}, priority, modest.prompt, modest.output}, modest.requests);
+    clients.simulator.run_until(kTime);
+    had.part = clients.part(1);
+    return had;
+  };
+  // Reading weights costs most, and rows do.
+  Settings slow;
+  slow.cost = {10e3, 4500};
+  for (const Settings& settings : {Settings{}, slow}) {
+    for (const double weight : {1.0, 3.0}) {
+      for (const Load& modest : kModest) {
+        const size_t priority = modest.requests == 4 ? kBackground : kInteractive;
+        const Had alone = serve(settings, priority, weight, modest, nullptr);
+        if (alone.requests < 20) continue;  // too few to tell speeds by
+        for (const Load& greedy : kGreedy) {
+          CAPTURE(settings.cost.row);
+          CAPTURE(weight);
+          CAPTURE(modest.prompt);
+          CAPTURE(modest.requests);
+          CAPTURE(greedy.prompt);
+          const double share = weight / (weight + 1);
+          const Had beside = serve(settings, priority, weight, modest, &greedy);
+          const double speed = beside.requests / alone.requests;
+          // By computed cost; or it has no use for more, being as fast as with its share of the device.
+          CHECK(std::max(beside.part, speed) >= 0.93 * share);
+          CHECK(1 - beside.part >= 0.93 * (1 - share));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("several who talk beside one who floods each have their part of the speed") {
+  constexpr uint64_t kTalkers = 3;
+  std::array<double, 2> ended{};
+  for (const bool flood : {false, true}) {
+    Clients clients;
+    clients.simulator.on_finish = [&, again = clients.simulator.on_finish](const Request& request) {
+      ended[flood] += request.owner.user == 1;
+      again(request);
+    };
+    const uint64_t talkers = flood ? kTalkers : 1;
+    for (uint64_t user = 1; user <= talkers; ++user) clients.add({{user, "talks"}, kInteractive, 64, 200}, 1);
+    if (flood) clients.add({{9, "forged"}, kInteractive, 8000, 8, 0, 1000}, 400);
+    clients.simulator.run_until(60e6);
+  }
+  CHECK(ended[1] / ended[0] >= 1.0 / (kTalkers + 1));
+}
+
 TEST_CASE("many tiny requests weigh what they cost") {
   Clients clients;
   clients.add({{1, "long"}, kBackground, 2000, 50}, 20);

@@ -86,8 +86,9 @@ void Simulator::forget(uint64_t id) {
 
 void Simulator::fill(size_t which) {
   Step& step = classes_[which].step;
-  const uint32_t rows = scheduler_.step_rows(which, settings_.chunk + settings_.places, costs_, micros());
-  step.parts = scheduler_.plan(which, rows, settings_.chunk);
+  const engine::StepSize size =
+      scheduler_.step_size(which, settings_.chunk + settings_.places, costs_, micros());
+  step.parts = scheduler_.plan(which, size, settings_.chunk);
   step.rows = step.cut = 0;
   step.took = 0;
   for (const engine::Share& part : step.parts) step.rows += part.rows;
