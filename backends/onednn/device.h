@@ -26,6 +26,7 @@ class Device final : public plugin::Device {
   ~Device() override;
 
   const char* numerics() const override { return numerics_.c_str(); }
+  bool caches(uint32_t) const override { return true; }
   void op_supported(const plugin::Description& description, uint32_t op) const override;
   std::unique_ptr<plugin::Program> create_program(plugin::Description description) override;
   uint64_t cache_bytes(const plugin::Layout& layout, const std::vector<uint32_t>& pages) const override;

@@ -19,6 +19,7 @@ Kernels avx2_float_kernels() {
   kernels.add_scaled = add_scaled<L>;
   kernels.soft_cap = soft_cap<L>;
   kernels.to_half = to_half<L>;
+  kernels.to_q8_0 = to_q8_0<L>;
   return kernels;
 }
 

@@ -141,6 +141,17 @@ void quantise(const float* x, const Quantum& quantum, int8_t* q) {
   }
 }
 
+template <typename L>
+void to_q8_0(const float* x, size_t n, facet_block_q8_0* out) {
+  for (size_t i = 0; i < n; i += kBlock, ++out) {
+    Quantum quantum(L::greatest_magnitude(x + i, 4));
+    out->d = facet_f32_to_f16(quantum.scale);
+    if (out->d >= 0x7c00u) out->d = 0x7e00u;
+    if (out->d == 0 || out->d == 0x7e00u) quantum.factor = 0.0f;
+    quantise<L>(x + i, quantum, out->qs);
+  }
+}
+
 inline int sum_of(const int8_t* q) {
   int sum = 0;
   for (int i = 0; i < 16; ++i) sum += q[i];

@@ -16,6 +16,7 @@
 //                     Q2_K, Q3_K and Q6_K (products of the file's scales, rounded once). Blocks or halves
 //                     ascending: sum = fma(d*dx, float(sum of q*x), sum), then, in formats that have m,
 //                     sum = fma(m, dx * float(sum of x), sum). Sums of integers are exact.
+//   attention         attention_kernel.h.
 #pragma once
 
 #include <facet/blocks.h>
@@ -90,14 +91,22 @@ struct Query {
   int64_t first, end;  // the positions that it sees, not empty
 };
 
+// Of a Q8_0 cache: 32 elements of 32 positions, each position with its scale, float16. Quants of keys are
+// [element, position], those of values [position, element].
+struct Square {
+  int8_t quants[kBlock][kBlock];
+  uint16_t scales[kBlock];
+};
+static_assert(kBlock == kKeyBlock && sizeof(Square) == kBlock * sizeof(facet_block_q8_0));
+
 // Queries of one sequence that read the same keys. A page holds, per KV head, blocks of 32 positions: keys
-// [key_dim, 32], then values [32, value_dim].
+// [key_dim, 32], then values [32, value_dim]; of Q8_0 key_dim/32 squares, then value_dim/32.
 struct AttentionTile {
   const Query* queries;
   uint32_t count;  // at most kMaxQueries
   uint32_t key_dim, value_dim;
   float scale;
-  bool half;  // the cache holds float16, not float32
+  uint32_t type;  // of the cache
   const uint32_t* pages;
   uint32_t first_block;  // pages[0] holds positions from first_block * page_positions on
   uint32_t page_positions;
@@ -130,6 +139,8 @@ struct Kernels {
   void (*add_scaled)(const float* x, float factor, size_t n, float* out);
   void (*soft_cap)(const float* x, float cap, size_t n, float* out);
   void (*to_half)(const float* x, size_t n, uint16_t* out);
+  // facet_encode_q8_0; n is a multiple of 32.
+  void (*to_q8_0)(const float* x, size_t n, facet_block_q8_0* out);
 };
 
 // Bytes that matmul needs for a tile of any size, in any of the sets.

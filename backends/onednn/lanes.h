@@ -19,7 +19,7 @@
 namespace facet::cpu {
 namespace {
 
-// L::Columns has load, fma and store for kCount columns side by side.
+// L::Columns has set, load, fma and store for kCount columns side by side.
 struct PortableLanes {
   using Columns = PortableLanes;
   static constexpr uint32_t kCount = 8;
@@ -42,6 +42,9 @@ struct PortableLanes {
   }
   static V load(const uint16_t* p) {
     return each([&](int i) { return facet_f16_to_f32(p[i]); });
+  }
+  static V load(const int8_t* p) {
+    return each([&](int i) { return static_cast<float>(p[i]); });
   }
   // The first n; zeros after them. n <= 8.
   static V load_first(const float* p, size_t n) {
@@ -134,6 +137,9 @@ struct Avx2Lanes {
   static V load(const uint16_t* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
+  static V load(const int8_t* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
   static V load_first(const float* p, size_t n) { return _mm256_maskload_ps(p, mask(n)); }
   static V load_first(const uint16_t* p, size_t n) {
     uint16_t copy[8] = {};
@@ -201,7 +207,12 @@ struct Avx512Columns {
   static V load(const uint16_t* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
+  static V load(const int8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
   static void store(float* p, V a) { _mm512_storeu_ps(p, a); }
+  static V set(float x) { return _mm512_set1_ps(x); }
+  static V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
   static V fma(float a, V b, V c) { return _mm512_fmadd_ps(_mm512_set1_ps(a), b, c); }
 };
 

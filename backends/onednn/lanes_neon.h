@@ -24,6 +24,10 @@ struct NeonLanes {
     const float16x8_t halves = vreinterpretq_f16_u16(vld1q_u16(p));
     return {vcvt_f32_f16(vget_low_f16(halves)), vcvt_high_f32_f16(halves)};
   }
+  static V load(const int8_t* p) {
+    const int16x8_t shorts = vmovl_s8(vld1_s8(p));
+    return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(shorts))), vcvtq_f32_s32(vmovl_high_s16(shorts))};
+  }
   template <typename T>
   static V load_first(const T* p, size_t n) {
     T copy[8] = {};

@@ -48,8 +48,9 @@ void Program::prepare(uint32_t number) {
       break;
     case FACET_OP_CACHE_APPEND: {
       const facet_cache_layer& layer = description_.cache.layers[op.p.append.layer];
-      size_t dim = std::max(layer.key_dim, layer.value_dim);
-      scratch_bytes_ = std::max(scratch_bytes_, round_up(dim * sizeof(uint16_t), 64));
+      const uint32_t type = description_.cache.type;
+      const size_t room = facet_row_bytes(type, layer.key_dim) + facet_row_bytes(type, layer.value_dim);
+      scratch_bytes_ = std::max(scratch_bytes_, room);
       break;
     }
   }

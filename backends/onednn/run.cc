@@ -207,7 +207,7 @@ void Run::run_attention(uint32_t number) {
     tile.key_dim = layer.key_dim;
     tile.value_dim = layer.value_dim;
     tile.scale = p.scale;
-    tile.half = cache_->layout().type == FACET_TYPE_F16;
+    tile.type = cache_->layout().type;
     tile.pages = table.pages;
     tile.first_block = table.first_block;
     tile.page_positions = page_positions;

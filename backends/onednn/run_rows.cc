@@ -153,7 +153,7 @@ void Run::append(const RowOp& row_op, uint32_t row, const float* key, const floa
   const int32_t position = slice_.rows.positions[row];
   const uint32_t page = table.pages[static_cast<uint32_t>(position / page_positions) - table.first_block];
   cache_->append(kernels_, layer, page, static_cast<uint32_t>(position % page_positions), key, value,
-                 reinterpret_cast<uint16_t*>(scratch(worker)));
+                 scratch(worker));
 }
 
 }  // namespace facet::cpu

@@ -4,6 +4,8 @@
 #include <random>
 #include <vector>
 
+#include "backends/onednn/cache.h"
+
 namespace facet::cpu {
 namespace {
 
@@ -67,7 +69,7 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 // A row through every row kernel.
 std::vector<float> row_results(const Kernels& k, const std::vector<float>& x) {
   constexpr uint32_t n = 100;
-  std::vector<float> all(9 * n);
+  std::vector<float> all(10 * n);
   const float *a = x.data(), *b = x.data() + n;
   float* out = all.data();
   k.rms_norm(a, b, n, 1, 1e-6f, out);
@@ -80,28 +82,23 @@ std::vector<float> row_results(const Kernels& k, const std::vector<float>& x) {
   k.soft_cap(a, 1.5f, n, out + 6 * n);
   k.to_half(a, n, reinterpret_cast<uint16_t*>(out + 7 * n));
   k.rms_norm(a, nullptr, n / 4, 4, 1e-6f, out + 8 * n);
+  k.to_q8_0(a, n / 32 * 32, reinterpret_cast<facet_block_q8_0*>(out + 9 * n));
   return all;
 }
 
-std::vector<float> attend(const Kernels& k, bool half, const std::vector<float>& x) {
-  constexpr uint32_t dim = 60, heads = 13, positions = 64;
-  std::vector<float> page(x.begin(), x.begin() + 2 * dim * positions), out(heads * dim);
-  if (half) k.to_half(x.data(), page.size(), reinterpret_cast<uint16_t*>(page.data()));
-  const uint32_t number = 0;
+std::vector<float> attend(const Kernels& k, uint32_t type, const std::vector<float>& x) {
+  const uint32_t dim = type == FACET_TYPE_Q8_0 ? 64 : 60, number = 0;
+  constexpr uint32_t heads = 13, positions = 64;
+  const size_t block = block_bytes(type, dim, dim);
+  std::vector<std::byte> page(positions / kKeyBlock * block), room(2 * facet_row_bytes(type, dim));
+  for (uint32_t p = 0; p < positions; ++p) {
+    put_position(k, type, page.data() + p / kKeyBlock * block, p % kKeyBlock, &x[p * dim], dim,
+                 &x[(positions - p) * dim + 7], dim, room.data());
+  }
+  std::vector<float> out(heads * dim);
   Query queries[heads];
   for (uint32_t h = 0; h < heads; ++h) queries[h] = {&x[h * dim], &out[h * dim], 3, h < 9 ? 50 : 40};
-  AttentionTile tile{queries,
-                     heads,
-                     dim,
-                     dim,
-                     0.5f,
-                     half,
-                     &number,
-                     0,
-                     positions,
-                     reinterpret_cast<const std::byte*>(page.data()),
-                     page.size() * sizeof(float)};
-  k.attention(tile);
+  k.attention({queries, heads, dim, dim, 0.5f, type, &number, 0, positions, page.data(), page.size()});
   return out;
 }
 
@@ -119,8 +116,10 @@ std::string difference(const Kernels& tried, const Kernels& trusted) {
     }
   }
   if (!same_bits(row_results(tried, x), row_results(trusted, x))) return "row kernels";
-  for (bool half : {false, true}) {
-    if (!same_bits(attend(tried, half, x), attend(trusted, half, x))) return "attention";
+  for (uint32_t type : {FACET_TYPE_F32, FACET_TYPE_F16, FACET_TYPE_Q8_0}) {
+    if (!same_bits(attend(tried, type, x), attend(trusted, type, x))) {
+      return std::string("attention over ") + facet_type_name(type);
+    }
   }
   return "";
 }

@@ -3,14 +3,11 @@
 namespace facet::reference {
 namespace {
 
-uint32_t element_size(uint32_t type) {
-  return type == FACET_TYPE_F16 ? 2 : 4;
-}
-
 // Bytes of one layer's part of a page.
 uint64_t layer_bytes(const plugin::Layout& layout, const facet_cache_layer& layer) {
-  return uint64_t{layer.kv_heads} * (uint64_t{layer.key_dim} + layer.value_dim) *
-         layout.groups[layer.group].page_positions * element_size(layout.type);
+  return layer.kv_heads *
+         (facet_row_bytes(layout.type, layer.key_dim) + facet_row_bytes(layout.type, layer.value_dim)) *
+         layout.groups[layer.group].page_positions;
 }
 
 uint64_t group_bytes(uint64_t page_bytes, uint32_t pages) {
@@ -29,18 +26,21 @@ std::vector<uint64_t> page_sizes(const plugin::Layout& layout) {
 }
 
 void encode(uint32_t type, const float* from, uint32_t width, std::byte* to) {
-  if (type == FACET_TYPE_F32) {
-    std::memcpy(to, from, width * sizeof(float));
-    return;
+  if (type == FACET_TYPE_F32) std::memcpy(to, from, width * sizeof(float));
+  if (type == FACET_TYPE_F16) {
+    auto* halves = reinterpret_cast<uint16_t*>(to);
+    for (uint32_t i = 0; i < width; ++i) halves[i] = facet_f32_to_f16(from[i]);
   }
-  auto* halves = reinterpret_cast<uint16_t*>(to);
-  for (uint32_t i = 0; i < width; ++i) halves[i] = facet_f32_to_f16(from[i]);
+  if (type == FACET_TYPE_Q8_0) {
+    auto* blocks = reinterpret_cast<facet_block_q8_0*>(to);
+    for (uint32_t i = 0; i < width / 32; ++i) facet_encode_q8_0(from + 32 * i, blocks + i);
+  }
 }
 
 }  // namespace
 
 PagedCache::PagedCache(const plugin::Layout& layout, const std::vector<uint32_t>& pages)
-    : type_(layout.type), element_bytes_(element_size(layout.type)) {
+    : type_(layout.type) {
   const std::vector<uint64_t> sizes = page_sizes(layout);
   std::vector<uint64_t> used(sizes.size());
   for (const facet_cache_layer& layer : layout.layers) {
@@ -79,15 +79,14 @@ void PagedCache::page_copy(uint32_t group, uint32_t from, uint32_t to) {
 std::byte* PagedCache::key_row(const Layer& layer, const facet_page_table& table, int64_t position) const {
   const uint32_t size = groups_[layer.group].page_positions;
   const uint32_t number = table.pages[position / size - table.first_block];
-  return page(layer.group, number) + layer.offset + position % size * layer.key_width * element_bytes_;
+  return page(layer.group, number) + layer.offset + position % size * facet_row_bytes(type_, layer.key_width);
 }
 
 std::byte* PagedCache::value_row(const Layer& layer, const facet_page_table& table, int64_t position) const {
   const uint32_t size = groups_[layer.group].page_positions;
   const uint32_t number = table.pages[position / size - table.first_block];
-  const uint64_t keys = uint64_t{size} * layer.key_width;
-  return page(layer.group, number) + layer.offset +
-         (keys + position % size * layer.value_width) * element_bytes_;
+  return page(layer.group, number) + layer.offset + size * facet_row_bytes(type_, layer.key_width) +
+         position % size * facet_row_bytes(type_, layer.value_width);
 }
 
 void PagedCache::write(uint32_t index, const facet_page_table& table, int64_t position, const float* key,

@@ -1,7 +1,7 @@
 // The reference backend's cache: per group one block of memory, page after page. A page holds, layer after
 // layer of its group, first the keys and then the values of its positions:
-//   keys [page_positions, kv_heads, key_dim], values [page_positions, kv_heads, value_dim], float32 or
-//   float16.
+//   keys [page_positions, kv_heads, key_dim], values [page_positions, kv_heads, value_dim], in the layout's
+//   type.
 #pragma once
 
 #include <cstdlib>
@@ -50,7 +50,6 @@ class PagedCache final : public plugin::Cache {
   std::byte* value_row(const Layer& layer, const facet_page_table& table, int64_t position) const;
 
   uint32_t type_;
-  uint32_t element_bytes_;
   std::vector<Group> groups_;
   std::vector<Layer> layers_;
 };

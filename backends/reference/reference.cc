@@ -80,6 +80,7 @@ class Program final : public plugin::Program {
 class Device final : public plugin::Device {
  public:
   const char* numerics() const override { return "reference/1"; }
+  bool caches(uint32_t) const override { return true; }
 
   std::unique_ptr<plugin::Program> create_program(plugin::Description description) override {
     return std::make_unique<Program>(std::move(description));

@@ -1,18 +1,38 @@
 #include "daemon/engine/cache_plan.h"
 
+#include <facet/blocks.h>
+
 #include <algorithm>
+#include <cctype>
 
 #include "daemon/engine/pages.h"
 
 namespace facet::engine {
 
-uint64_t page_bytes(const graph::Program& program, uint32_t group, facet_type type) {
-  uint64_t elements = 0;  // of one position
-  for (const facet_cache_layer& layer : program.cache_layers()) {
-    if (layer.group == group)
-      elements += uint64_t{layer.kv_heads} * (uint64_t{layer.key_dim} + layer.value_dim);
+std::string cache_type_name(facet_type type) {
+  std::string name = facet_type_name(type);
+  for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return name;
+}
+
+Result<facet_type> cache_type_of(std::string_view name) {
+  std::string names;
+  for (const facet_type type : graph::kCacheTypes) {
+    if (name == cache_type_name(type)) return type;
+    names += (names.empty() ? "" : ", ") + cache_type_name(type);
   }
-  return elements * program.cache_groups()[group].page_positions * (type == FACET_TYPE_F32 ? 4 : 2);
+  return Error{FACET_INVALID_ARGUMENT, "a cache of " + std::string(name) + ": there are " + names};
+}
+
+uint64_t page_bytes(const graph::Program& program, uint32_t group, facet_type type) {
+  uint64_t bytes = 0;  // of one position
+  for (const facet_cache_layer& layer : program.cache_layers()) {
+    if (layer.group == group) {
+      bytes +=
+          layer.kv_heads * (facet_row_bytes(type, layer.key_dim) + facet_row_bytes(type, layer.value_dim));
+    }
+  }
+  return bytes * program.cache_groups()[group].page_positions;
 }
 
 Result<std::vector<uint32_t>> plan_pages(const graph::Program& program, const std::vector<uint32_t>& windows,

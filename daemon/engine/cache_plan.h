@@ -1,13 +1,21 @@
-// How many pages each group of a model's cache gets under a budget of bytes.
+// What a model's cache keeps keys and values in, and how many pages each of its groups gets under a budget of
+// bytes.
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "daemon/base/result.h"
 #include "daemon/graph/program.h"
 
 namespace facet::engine {
+
+// "f32", "f16" and "q8_0": the types of graph::kCacheTypes as settings and reports name them.
+std::string cache_type_name(facet_type type);
+// invalid_argument, listing the names, if it is none of them.
+Result<facet_type> cache_type_of(std::string_view name);
 
 struct CacheNeeds {
   uint32_t positions = 0;  // of the longest sequence

@@ -5,6 +5,8 @@
 // other threads only post messages.
 #pragma once
 
+#include <facet/backend.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -16,16 +18,16 @@
 namespace facet::engine {
 
 struct EngineOptions {
-  std::string backend;                // empty: the first that works, in the host's order
-  uint32_t threads = 0;               // of the backend; 0: it chooses
-  bool cache_f32 = false;             // keys and values in float32 instead of float16
-  uint64_t cache_bytes = 1ull << 30;  // at most this much for all pages of a model
-  uint32_t context = 8192;            // tokens per sequence, at most the model's own
-  uint32_t max_sequences = 64;        // that run at once
-  uint32_t max_waiting = 1024;        // requests that may wait (Scheduler::has_room)
-  uint32_t chunk = 256;               // rows of a step: how much of a prompt is read at once
-  uint32_t slice_micros = 4000;       // of computing, between looks at what was asked meanwhile
-  uint32_t background_nice = 5;       // of the device's threads while only background work is there
+  std::string backend;                     // empty: the first that works, in the host's order
+  uint32_t threads = 0;                    // of the backend; 0: it chooses
+  facet_type cache_type = FACET_TYPE_F16;  // of keys and values, one of graph::kCacheTypes
+  uint64_t cache_bytes = 1ull << 30;       // at most this much for all pages of a model
+  uint32_t context = 8192;                 // tokens per sequence, at most the model's own
+  uint32_t max_sequences = 64;             // that run at once
+  uint32_t max_waiting = 1024;             // requests that may wait (Scheduler::has_room)
+  uint32_t chunk = 256;                    // rows of a step: how much of a prompt is read at once
+  uint32_t slice_micros = 4000;            // of computing, between looks at what was asked meanwhile
+  uint32_t background_nice = 5;            // of the device's threads while only background work is there
 };
 
 class Engine {

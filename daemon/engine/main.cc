@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "daemon/base/log.h"
+#include "daemon/engine/cache_plan.h"
 #include "daemon/engine/engine.h"
 #include "daemon/engine/link_session.h"
 #include "daemon/link/engine_settings.h"
@@ -21,11 +22,11 @@
 namespace facet::engine {
 namespace {
 
-EngineOptions options_of(const link::EngineSettings& settings) {
+Result<EngineOptions> options_of(const link::EngineSettings& settings) {
   EngineOptions options;
   options.backend = settings.backend;
   options.threads = settings.threads;
-  options.cache_f32 = settings.cache == "f32";
+  FACET_TRY(options.cache_type, cache_type_of(settings.cache));
   options.cache_bytes = settings.cache_bytes;
   options.context = settings.context;
   options.max_sequences = settings.max_sequences;
@@ -42,8 +43,8 @@ Result<void> serve(UniqueFd socket) {
   FACET_TRY(const auto hello, broker.receive_hello());
   link::EngineSettings settings;
   FACET_CHECK(settings::take_lines(link::engine_table(settings), hello.settings));
-  FACET_TRY(auto engine,
-            Engine::create(options_of(settings), [&broker](link::FromEngine event) { broker.send(event); }));
+  FACET_TRY(const EngineOptions options, options_of(settings));
+  FACET_TRY(auto engine, Engine::create(options, [&broker](link::FromEngine event) { broker.send(event); }));
   broker.send(engine->hello());
 
   std::optional<std::string> failed;  // the engine thread's until it is joined

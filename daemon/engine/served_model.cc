@@ -37,7 +37,7 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(plugins::Device& device, 
   FACET_TRY(auto model, model::Model::load(path));
   const uint32_t context = std::min(options.context, model->config().context);
   RunnerOptions wanted;
-  wanted.cache_type = options.cache_f32 ? FACET_TYPE_F32 : FACET_TYPE_F16;
+  wanted.cache_type = options.cache_type;
   auto chat_format = chat_format_of(*model);
   FACET_TRY(PromptPlan plan,
             plan_prompts(registered, *model, chat_format, wanted.cache_type,

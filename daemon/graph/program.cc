@@ -2,6 +2,8 @@
 
 #include <facet/verify.hpp>
 
+#include <algorithm>
+
 namespace facet::graph {
 namespace {
 
@@ -37,7 +39,10 @@ facet_program_desc Program::desc(facet_type cache_type) const {
   desc.ops = ops_.data();
   desc.inputs = inputs_.data();
   desc.outputs = outputs_.data();
-  if (!cache_layers_.empty()) desc.cache = cache_type == FACET_TYPE_F32 ? &layout_f32_ : &layout_f16_;
+  if (!cache_layers_.empty()) {
+    desc.cache = &*std::find_if(layouts_.begin(), layouts_.end(),
+                                [&](const facet_cache_layout& layout) { return layout.type == cache_type; });
+  }
   return desc;
 }
 
@@ -198,8 +203,9 @@ Value Builder::result(facet_op& op, uint32_t width, uint32_t rows) {
 
 Result<Program> Builder::build() {
   Program program = std::move(program_);
-  program.layout_f32_ = layout_of(FACET_TYPE_F32, program.cache_groups_, program.cache_layers_);
-  program.layout_f16_ = layout_of(FACET_TYPE_F16, program.cache_groups_, program.cache_layers_);
+  for (size_t i = 0; i < kCacheTypes.size(); ++i) {
+    program.layouts_[i] = layout_of(kCacheTypes[i], program.cache_groups_, program.cache_layers_);
+  }
   if (auto fault = plugin::verify(program.desc(FACET_TYPE_F16))) return Error{FACET_INVALID_ARGUMENT, *fault};
   return program;
 }

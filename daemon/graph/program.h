@@ -9,6 +9,7 @@
 
 #include <facet/backend.h>
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -32,10 +33,13 @@ struct CacheLayer {
   uint32_t index = FACET_NONE;
 };
 
+// What a cache may keep keys and values in.
+inline constexpr std::array<facet_type, 3> kCacheTypes{FACET_TYPE_F32, FACET_TYPE_F16, FACET_TYPE_Q8_0};
+
 // Immutable once built. Movable; desc() is valid for as long as the object that it was asked of lives.
 class Program {
  public:
-  // The description for a backend whose cache keeps `cache_type` (FACET_TYPE_F32 or FACET_TYPE_F16).
+  // The description for a backend whose cache keeps `cache_type`, one of kCacheTypes.
   facet_program_desc desc(facet_type cache_type) const;
 
   // Index of a named output or input, for submits and reads.
@@ -61,10 +65,8 @@ class Program {
   std::vector<facet_port> outputs_;
   std::vector<facet_cache_group> cache_groups_;
   std::vector<facet_cache_layer> cache_layers_;
-  std::deque<std::string> names_;  // a deque: strings stay where they are
-  // The layout that desc() points to, one per cache type.
-  facet_cache_layout layout_f32_{};
-  facet_cache_layout layout_f16_{};
+  std::deque<std::string> names_;                                 // a deque: strings stay where they are
+  std::array<facet_cache_layout, kCacheTypes.size()> layouts_{};  // that desc() points to
 };
 
 // Appends ops in the order of the calls. Widths follow from the arguments; what contradicts itself is found

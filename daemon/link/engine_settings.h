@@ -35,7 +35,7 @@ inline settings::Table engine_table(EngineSettings& to) {
        Place::kAnywhere,
        0,
        0,
-       {"f16", "f32"}},
+       {"f16", "f32", "q8_0"}},
       {"engine", "cache-bytes", "BYTES", "keys and values of a model take at most this much", &to.cache_bytes,
        Place::kAnywhere, 1 << 20},
       number("context", "tokens per sequence, at most the model's own", &to.context, 16, 1 << 24),

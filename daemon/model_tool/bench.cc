@@ -4,6 +4,7 @@
 #include <random>
 
 #include "daemon/base/clock.h"
+#include "daemon/engine/cache_plan.h"
 #include "daemon/model_tool/commands.h"
 #include "daemon/model_tool/process_memory.h"
 
@@ -113,7 +114,7 @@ Result<void> bench(const BenchOptions& options) {
   nlohmann::ordered_json report{{"file", options.file},
                                 {"numerics", evaluation->numerics()},
                                 {"threads", options.compute.threads},
-                                {"cache", options.compute.cache_type == FACET_TYPE_F32 ? "f32" : "f16"},
+                                {"cache", engine::cache_type_name(options.compute.cache_type)},
                                 {"depth", options.depth},
                                 {"repetitions", options.repetitions}};
   bench.fill(0);

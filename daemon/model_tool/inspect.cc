@@ -112,7 +112,7 @@ Result<json> describe_memory(const model::Model& model, const ComputeOptions& co
   options.max_selected = daemon.max_sequences;
   FACET_TRY(engine::RunnerBytes most, engine::Runner::bytes_of(device, program, model, options));
   return json{{"numerics", device.numerics()},
-              {"cache_type", compute.cache_type == FACET_TYPE_F32 ? "f32" : "f16"},
+              {"cache_type", engine::cache_type_name(compute.cache_type)},
               {"cache_context", context},
               {"cache_bytes", bytes.cache},
               {"cache_groups", std::move(groups)},

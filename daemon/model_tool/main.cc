@@ -4,9 +4,9 @@
 #include <cstdio>
 #include <exception>
 #include <functional>
-#include <map>
 
 #include "daemon/base/log.h"
+#include "daemon/engine/cache_plan.h"
 #include "daemon/model_tool/commands.h"
 
 namespace facet::model_tool {
@@ -32,10 +32,14 @@ void add_compute(CLI::App* command, ComputeOptions& compute) {
                       "reference, onednn, ...; by default the first that works");
   command->add_option("--threads", compute.threads, "of the backend; 0: it chooses")
       ->check(CLI::Range(0u, kMostThreads));
-  static const std::map<std::string, facet_type> kTypes{{"f32", FACET_TYPE_F32}, {"f16", FACET_TYPE_F16}};
-  command->add_option("--cache", compute.cache_type, "what the cache keeps keys and values in (default f16)")
-      ->transform(CLI::Transformer(kTypes))
-      ->check(CLI::IsMember({FACET_TYPE_F32, FACET_TYPE_F16}));
+  command->add_option_function<std::string>(
+      "--cache",
+      [&compute](const std::string& name) {
+        auto type = engine::cache_type_of(name);
+        if (!type.ok()) throw CLI::ValidationError("--cache", type.error().message);
+        compute.cache_type = *type;
+      },
+      "what the cache keeps keys and values in: f16 (default), f32, q8_0");
 }
 
 void add_jsonl(CLI::App* command, bool& jsonl) {

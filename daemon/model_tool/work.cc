@@ -1,5 +1,7 @@
 #include "daemon/model_tool/work.h"
 
+#include <facet/blocks.h>
+
 #include <span>
 
 namespace facet::model_tool {
@@ -14,8 +16,8 @@ uint64_t elements(const facet_weight& weight) {
 // Bytes of one position's keys and values.
 uint64_t position_bytes(const facet_cache_layout& cache, uint32_t layer) {
   const facet_cache_layer& shape = cache.layers[layer];
-  return uint64_t{shape.kv_heads} * (shape.key_dim + shape.value_dim) *
-         (cache.type == FACET_TYPE_F32 ? 4 : 2);
+  return shape.kv_heads *
+         (facet_row_bytes(cache.type, shape.key_dim) + facet_row_bytes(cache.type, shape.value_dim));
 }
 
 }  // namespace

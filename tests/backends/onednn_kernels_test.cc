@@ -9,6 +9,7 @@
 #include <random>
 #include <string>
 
+#include "backends/onednn/cache.h"
 #include "backends/onednn/kernels.h"
 #include "tests/backends/avxvnni_for_avx512.h"
 #include "tests/backends/sketch.h"
@@ -297,12 +298,17 @@ TEST_CASE("row kernels and attention have the same bits in every instruction set
       CHECK(same(
           [&](const Kernels& s, float* out) { s.to_half(x.data(), n, reinterpret_cast<uint16_t*>(out)); }));
     }
-    for (bool half : {false, true}) {
-      for (uint32_t dim : {4u, 24u, 60u, 64u}) {
+    for (uint32_t type : {FACET_TYPE_F32, FACET_TYPE_F16, FACET_TYPE_Q8_0}) {
+      for (uint32_t dim : {4u, 24u, 60u, 64u, 96u}) {
+        if (dim % facet_block_size_of(type).elements != 0) continue;
         constexpr uint32_t positions = 64, pages = 3, count = 9;
-        const size_t page_floats = size_t{positions} * 2 * dim;
-        std::vector<float> cache = random.floats(pages * page_floats, -2, 2);
-        if (half) plain.to_half(cache.data(), cache.size(), reinterpret_cast<uint16_t*>(cache.data()));
+        const size_t block = block_bytes(type, dim, dim), page = positions / kKeyBlock * block;
+        std::vector<std::byte> cache(pages * page), room(2 * facet_row_bytes(type, dim));
+        for (uint32_t p = 0; p < pages * positions; ++p) {
+          const std::vector<float> key = random.floats(dim, -2, 2), value = random.floats(dim, -2, 2);
+          put_position(plain, type, cache.data() + p / kKeyBlock * block, p % kKeyBlock, key.data(), dim,
+                       value.data(), dim, room.data());
+        }
         const std::vector<float> q = random.floats(count * dim, -2, 2);
         const uint32_t table[] = {2, 0};
         auto attend = [&](const Kernels& kernels, uint32_t first, uint32_t queries) {
@@ -312,9 +318,8 @@ TEST_CASE("row kernels and attention have the same bits in every instruction set
             const uint32_t n = first + i;
             list.push_back({&q[n * dim], &out[i * dim], 64 + n * 3 % 40, 128 + (n < 5 ? 40 : n)});
           }
-          kernels.attention({list.data(), queries, dim, dim, 0.3f, half, table, 1, positions,
-                             reinterpret_cast<const std::byte*>(cache.data()),
-                             page_floats * (half ? sizeof(uint16_t) : sizeof(float))});
+          kernels.attention(
+              {list.data(), queries, dim, dim, 0.3f, type, table, 1, positions, cache.data(), page});
           return out;
         };
         const std::vector<float> all = attend(k, 0, count);
@@ -322,6 +327,37 @@ TEST_CASE("row kernels and attention have the same bits in every instruction set
         for (uint32_t i = 0; i < count; ++i) {
           CHECK(same_bits(attend(k, i, 1), {all.begin() + i * dim, all.begin() + (i + 1) * dim}));
         }
+      }
+    }
+  }
+}
+
+TEST_CASE("every instruction set encodes Q8_0 as the format's own encoder does") {
+  std::vector<Set> sets = vector_sets();
+  sets.push_back({"portable", kernels_of(Isa::kPortable)});
+  Random random(12);
+  for (const auto& [name, k] : sets) {
+    CAPTURE(name);
+    auto check = [&, encode = k.to_q8_0](const std::vector<float>& x) {
+      std::vector<facet_block_q8_0> got(x.size() / 32), want(x.size() / 32);
+      encode(x.data(), x.size(), got.data());
+      for (size_t b = 0; b < want.size(); ++b) facet_encode_q8_0(&x[32 * b], &want[b]);
+      REQUIRE(std::memcmp(got.data(), want.data(), want.size() * sizeof want[0]) == 0);
+    };
+    for (float range : {1e-38f, 1e-7f, 1e-5f, 3.0f, 1e6f, 9e6f, 1e38f})
+      check(random.floats(4096, -range, range));
+    std::vector<float> ties(64);
+    for (int i = 0; i < 64; ++i) ties[static_cast<size_t>(i)] = static_cast<float>(i) / 2 - 15.75f;
+    ties[0] = 127;
+    ties[63] = -254;
+    check(ties);
+    for (float special : {0.0f, -0.0f, 127 * 0x1p-25f, 128 * 0x1p-25f, 127 * 65504.0f, 127 * 65520.0f,
+                          std::numeric_limits<float>::denorm_min(), std::numeric_limits<float>::max(),
+                          std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+      for (float sign : {1.0f, -1.0f}) {
+        std::vector<float> x(96, 0.0f);
+        x[40] = special * sign;
+        check(x);
       }
     }
   }

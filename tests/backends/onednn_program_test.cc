@@ -189,7 +189,7 @@ TEST_CASE("values that are needed at the same time do not share memory") {
 }
 
 TEST_CASE("threads and instruction sets do not change a bit of a run") {
-  for (uint32_t type : {FACET_TYPE_F32, FACET_TYPE_F16}) {
+  for (uint32_t type : {FACET_TYPE_F32, FACET_TYPE_F16, FACET_TYPE_Q8_0}) {
     Model model(type);
     const std::vector<float> want = run(model, 1, Isa::kPortable);
     CHECK(*std::max_element(want.begin(), want.end()) > 0.1f);

@@ -3,6 +3,7 @@
 #include <facet/blocks.h>
 
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 #include "tests/backends/sketch.h"
@@ -261,13 +262,25 @@ void append_and_attend(Sketch& sketch, const AttentionCase& c) {
   sketch.cache_type = c.cache_type;
 }
 
-double stored(const AttentionCase& c, float value) {
-  return double{c.cache_type == FACET_TYPE_F16 ? facet_f16_to_f32(facet_f32_to_f16(value)) : value};
+// Keys or values as the cache keeps them.
+std::vector<float> stored(const AttentionCase& c, std::vector<float> x) {
+  if (c.cache_type == FACET_TYPE_F16) {
+    for (float& value : x) value = facet_f16_to_f32(facet_f32_to_f16(value));
+  }
+  if (c.cache_type == FACET_TYPE_Q8_0) {
+    for (size_t i = 0; i < x.size(); i += 32) {
+      facet_block_q8_0 block;
+      facet_encode_q8_0(&x[i], &block);
+      facet_decode_q8_0(&block, &x[i]);
+    }
+  }
+  return x;
 }
 
 // All rows are positions 0.. of one sequence; row r sees positions first .. last.
-std::vector<double> exact_attention(const AttentionCase& c, const Batch& batch, int32_t row) {
-  const auto &q = batch.inputs[0], &k = batch.inputs[1], &v = batch.inputs[2];
+std::vector<double> exact_attention(const AttentionCase& c, const Batch& batch, int32_t row,
+                                    const std::vector<float>& k, const std::vector<float>& v) {
+  const auto& q = batch.inputs[0];
   const int32_t last = std::max(batch.rows[static_cast<size_t>(row)].last_visible, row);
   const int32_t first = c.window == 0 ? 0 : std::max(0, row - static_cast<int32_t>(c.window) + 1);
   std::vector<double> out;
@@ -279,7 +292,7 @@ std::vector<double> exact_attention(const AttentionCase& c, const Batch& batch, 
       double score = 0;
       for (size_t i = 0; i < c.key_dim; ++i) {
         score += double{q[(static_cast<size_t>(row) * c.heads + h) * c.key_dim + i]} *
-                 stored(c, k[(static_cast<size_t>(p) * c.kv_heads + kv) * c.key_dim + i]);
+                 double{k[(static_cast<size_t>(p) * c.kv_heads + kv) * c.key_dim + i]};
       }
       share.push_back(std::exp(double{0.4f} * score));
       total += share.back();
@@ -288,7 +301,7 @@ std::vector<double> exact_attention(const AttentionCase& c, const Batch& batch, 
       double sum = 0;
       for (int32_t p = first; p <= last; ++p) {
         sum += share[static_cast<size_t>(p - first)] *
-               stored(c, v[(static_cast<size_t>(p) * c.kv_heads + kv) * c.value_dim + i]);
+               double{v[(static_cast<size_t>(p) * c.kv_heads + kv) * c.value_dim + i]};
       }
       out.push_back(sum / total);
     }
@@ -298,12 +311,13 @@ std::vector<double> exact_attention(const AttentionCase& c, const Batch& batch, 
 
 }  // namespace
 
-TEST_CASE("attention: grouped heads, windows, spans that see both ways, f32 and f16 caches, several pages") {
+TEST_CASE("attention: grouped heads, windows, spans that see both ways, all types of caches, several pages") {
   Random random(6);
   for (const AttentionCase& c :
        {AttentionCase{4, 1, 64, 64, 0, FACET_TYPE_F32}, AttentionCase{4, 2, 16, 24, 0, FACET_TYPE_F16},
         AttentionCase{2, 2, 8, 8, 5, FACET_TYPE_F32}, AttentionCase{6, 2, 16, 16, 33, FACET_TYPE_F16, 64},
-        AttentionCase{1, 1, 3, 5, 1, FACET_TYPE_F32, 256}}) {
+        AttentionCase{1, 1, 3, 5, 1, FACET_TYPE_F32, 256}, AttentionCase{4, 1, 64, 96, 0, FACET_TYPE_Q8_0},
+        AttentionCase{6, 2, 96, 32, 33, FACET_TYPE_Q8_0, 64}}) {
     for (bool span : {false, true}) {
       CAPTURE(c.heads);
       CAPTURE(c.window);
@@ -321,11 +335,38 @@ TEST_CASE("attention: grouped heads, windows, spans that see both ways, f32 and 
       batch.inputs = {random.floats(kRows * c.heads * c.key_dim),
                       random.floats(kRows * c.kv_heads * c.key_dim),
                       random.floats(kRows * c.kv_heads * c.value_dim)};
+      const std::vector<float> keys = stored(c, batch.inputs[1]), values = stored(c, batch.inputs[2]);
       std::vector<double> want;
       for (int32_t r = 0; r < kRows; ++r) {
-        for (double value : exact_attention(c, batch, r)) want.push_back(value);
+        for (double value : exact_attention(c, batch, r, keys, values)) want.push_back(value);
       }
       check_close(rig.run(batch), want, backend_under_test() == "reference" ? 1e-6 : 1e-4);
+    }
+  }
+}
+
+TEST_CASE(
+    "attention over Q8_0: a block with an infinity or a NaN is seen by those who look at it, zeros are "
+    "zeros") {
+  for (float wrong : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    Sketch sketch;
+    append_and_attend(sketch, {1, 1, 32, 64, 2, FACET_TYPE_Q8_0});
+    Rig rig(sketch, {1});
+    Batch batch = rows_at({0, 1, 2, 3});
+    batch.sequences = {{{{0}}, {}}};
+    batch.inputs = {std::vector<float>(4 * 32, 1), std::vector<float>(4 * 32), std::vector<float>(4 * 64)};
+    batch.inputs[2][64 + 40] = wrong;  // position 1, second block
+    const std::vector<float> got = rig.run(batch);
+    for (size_t r = 0; r < 4; ++r) {
+      for (size_t i = 0; i < 64; ++i) {
+        CAPTURE(r);
+        CAPTURE(i);
+        if ((r == 1 || r == 2) && i >= 32) {
+          CHECK(std::isnan(got[r * 64 + i]));
+        } else {
+          CHECK(got[r * 64 + i] == 0.0f);
+        }
+      }
     }
   }
 }

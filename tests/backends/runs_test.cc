@@ -128,7 +128,7 @@ struct Toy {
 }  // namespace
 
 TEST_CASE("logits and cache do not depend on how a prompt is chunked or a run is cut") {
-  for (uint32_t type : {FACET_TYPE_F32, FACET_TYPE_F16}) {
+  for (uint32_t type : {FACET_TYPE_F32, FACET_TYPE_F16, FACET_TYPE_Q8_0}) {
     Toy whole(type);
     const std::vector<float> want = whole->run(prompt(0, 0, 100));
     for (int32_t chunk : {1, 7, 64}) {
@@ -268,26 +268,28 @@ TEST_CASE("pages behind the window may be given back") {
 }
 
 TEST_CASE("pages move by copy, and between caches by their bytes") {
-  Toy toy;
-  toy->run(prompt(0, 0, 70));
-  const std::vector<float> want = toy->run(prompt(0, 70, 72));
+  for (uint32_t type : {FACET_TYPE_F16, FACET_TYPE_Q8_0}) {
+    Toy toy(type);
+    toy->run(prompt(0, 0, 70));
+    const std::vector<float> want = toy->run(prompt(0, 70, 72));
 
-  Batch batch = prompt(0, 70, 72);
-  need(toy->cache.copy_page(kSliding, batch.sequences[0].pages[kSliding][1], 15));
-  batch.sequences[0].pages[kSliding][1] = 15;
-  need(toy->cache.copy_page(kGlobal, batch.sequences[0].pages[kGlobal][0], 7));
-  batch.sequences[0].pages[kGlobal][0] = 7;
-  CHECK(toy->run(batch) == want);
+    Batch batch = prompt(0, 70, 72);
+    need(toy->cache.copy_page(kSliding, batch.sequences[0].pages[kSliding][1], 15));
+    batch.sequences[0].pages[kSliding][1] = 15;
+    need(toy->cache.copy_page(kGlobal, batch.sequences[0].pages[kGlobal][0], 7));
+    batch.sequences[0].pages[kGlobal][0] = 7;
+    CHECK(toy->run(batch) == want);
 
-  Toy other;
-  for (uint32_t group : {kSliding, kGlobal}) {
-    std::vector<uint32_t>& pages = batch.sequences[0].pages[group];
-    for (uint32_t i = 0; i < pages.size(); ++i) {
-      need(other->cache.write_page(group, 3 + i, toy->page(group, pages[i])));
-      pages[i] = 3 + i;
+    Toy other(type);
+    for (uint32_t group : {kSliding, kGlobal}) {
+      std::vector<uint32_t>& pages = batch.sequences[0].pages[group];
+      for (uint32_t i = 0; i < pages.size(); ++i) {
+        need(other->cache.write_page(group, 3 + i, toy->page(group, pages[i])));
+        pages[i] = 3 + i;
+      }
     }
+    CHECK(other->run(batch) == want);
   }
-  CHECK(other->run(batch) == want);
 }
 
 TEST_CASE("an external embedding counts as the token that has it") {
@@ -340,6 +342,9 @@ TEST_CASE("memory is what was announced") {
   CHECK(need(toy->device.cache_bytes(*toy.sketch.desc().cache, kPages)) >=
         16 * toy->cache.page_bytes(kSliding) + 8 * toy->cache.page_bytes(kGlobal));
   CHECK(toy->cache.page_bytes(kSliding) >= 32 * kKvHeads * kHeadDim * 2 * sizeof(uint16_t));
+  Toy blocks(FACET_TYPE_Q8_0);
+  CHECK(blocks->cache.page_bytes(kSliding) >= 32 * kKvHeads * kHeadDim / 32 * 2 * 34);
+  CHECK(blocks->cache.page_bytes(kSliding) < 0.6 * static_cast<double>(toy->cache.page_bytes(kSliding)));
 #ifndef __SANITIZE_ADDRESS__
   auto in_use = [] {
     const struct mallinfo2 info = mallinfo2();
@@ -431,8 +436,19 @@ TEST_CASE("bad pages, layouts and sizes are refused") {
   CHECK(!toy->cache.write_page(kSliding, 0, bytes).ok());
 
   facet_cache_layout layout = *toy.sketch.desc().cache;
-  layout.type = FACET_TYPE_Q8_0;
+  layout.type = FACET_TYPE_Q4_0;
   CHECK(!toy->device.create_cache(layout, kPages).ok());
+  {
+    std::vector<facet_cache_layer> layers(toy.sketch.layers);
+    layers[1].value_dim = 48;
+    layout.type = FACET_TYPE_Q8_0;
+    layout.layers = layers.data();
+    auto cache = toy->device.create_cache(layout, kPages);
+    REQUIRE(!cache.ok());
+    CHECK(cache.error().code == FACET_INVALID_ARGUMENT);
+    CHECK(cache.error().message.find("heads of 48 elements") != std::string::npos);
+    layout.layers = toy.sketch.layers.data();
+  }
   layout.type = FACET_TYPE_F32;
   {
     // A page of 4 GiB, 2^32 times.

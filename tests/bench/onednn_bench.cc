@@ -1,14 +1,22 @@
-// The CPU backend's matmul on one thread, per weight type and number of rows: multiplications per second and
-// bytes of weights per second. FACET_ISA chooses the kernels. Names are type/rows/width/MiB of weights: 1 MiB
-// stays in a cache, so that the numbers are those of the kernels; 256 MiB come from memory, as in generation.
+// The CPU backend's kernels on one thread. FACET_ISA chooses them.
+//
+// The matmul, per weight type and number of rows: multiplications per second and bytes of weights per second.
+// Names are type/rows/width/MiB of weights: 1 MiB stays in a cache, so that the numbers are those of the
+// kernels; 256 MiB come from memory, as in generation.
+//
+// Attention, per type of the cache: multiplications per second and bytes of keys and values per second. Names
+// are attention/type/queries/elements of a head/positions.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <numeric>
 #include <random>
+#include <string>
 #include <vector>
 
+#include "backends/onednn/cache.h"
 #include "backends/onednn/kernels.h"
 
 using namespace facet::cpu;
@@ -16,6 +24,7 @@ using namespace facet::cpu;
 namespace {
 
 constexpr uint32_t kOutputs = 512;  // of a tile
+constexpr uint32_t kPagePositions = 64;
 
 std::byte* aligned(std::vector<std::byte>& room) {
   return reinterpret_cast<std::byte*>(round_up(reinterpret_cast<uintptr_t>(room.data()), 64));
@@ -56,6 +65,35 @@ void matmul(benchmark::State& state, uint32_t type) {
   state.counters["B/s"] = Counter(runs * static_cast<double>(tile_bytes), Counter::kIsRate);
 }
 
+void attention(benchmark::State& state, uint32_t type) {
+  const Kernels kernels = kernels_of(choose_isa(std::getenv("FACET_ISA")));
+  const auto count = static_cast<uint32_t>(state.range(0)), dim = static_cast<uint32_t>(state.range(1)),
+             positions = static_cast<uint32_t>(state.range(2));
+  const size_t block = block_bytes(type, dim, dim), page_bytes = kPagePositions / kKeyBlock * block;
+  std::minstd_rand random(1);
+  std::vector<float> row(2 * dim), q(dim), out(size_t{count} * dim);
+  std::vector<std::byte> cache(positions / kKeyBlock * block), room(2 * facet_row_bytes(type, dim));
+  for (uint32_t p = 0; p < positions; ++p) {
+    for (float& value : row) value = static_cast<float>(random() % 2001) * 1e-3f - 1;
+    put_position(kernels, type, cache.data() + p / kKeyBlock * block, p % kKeyBlock, row.data(), dim,
+                 row.data() + dim, dim, room.data());
+  }
+  std::vector<uint32_t> pages(positions / kPagePositions);
+  std::iota(pages.begin(), pages.end(), 0u);
+  std::vector<Query> queries;
+  for (uint32_t i = 0; i < count; ++i) queries.push_back({q.data(), &out[size_t{i} * dim], 0, positions});
+  const AttentionTile tile{queries.data(), count,        dim,       dim, 0.1f, type, pages.data(), 0,
+                           kPagePositions, cache.data(), page_bytes};
+  for (auto _ : state) {
+    kernels.attention(tile);
+    benchmark::ClobberMemory();
+  }
+  using benchmark::Counter;
+  const double runs = static_cast<double>(state.iterations());
+  state.counters["MAC/s"] = Counter(runs * 2 * count * dim * positions, Counter::kIsRate);
+  state.counters["B/s"] = Counter(runs * static_cast<double>(cache.size()), Counter::kIsRate);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -67,6 +105,11 @@ int main(int argc, char** argv) {
     benchmark::RegisterBenchmark(facet_type_name(type), run)
         ->ArgsProduct({{1, 4, 64}, {1024}, {1}})
         ->ArgsProduct({{1}, {1536, 6144}, {256}});
+  }
+  for (uint32_t type : {FACET_TYPE_F32, FACET_TYPE_F16, FACET_TYPE_Q8_0}) {
+    auto run = [type](benchmark::State& state) { attention(state, type); };
+    benchmark::RegisterBenchmark((std::string("attention/") + facet_type_name(type)).c_str(), run)
+        ->ArgsProduct({{1, 4, 32}, {256, 512}, {1024, 16384}});
   }
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();

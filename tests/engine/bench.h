@@ -32,9 +32,9 @@ struct Answer {
 class Bench {
  public:
   // `runs`: false, and nothing is taken from what is posted before go(): it comes at once.
-  explicit Bench(engine::EngineOptions options, bool runs = true) {
+  explicit Bench(engine::EngineOptions options, bool runs = true, facet_type cache = FACET_TYPE_F32) {
     options.backend = "reference";
-    options.cache_f32 = true;
+    options.cache_type = cache;
     auto made =
         engine::Engine::create(options, [this](link::FromEngine event) { events_.post(std::move(event)); });
     REQUIRE_MESSAGE(made.ok(), made.error().message);

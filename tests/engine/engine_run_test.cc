@@ -72,6 +72,28 @@ TEST_CASE("a sampled answer is the same alone and among others, and with another
   for (uint32_t n = 0; n < 12; ++n) CHECK(bench.answer(ids[n]).ids == alone[n].ids);
 }
 
+TEST_CASE(
+    "a q8_0 cache: the same tokens with another chunk; heads that are no whole blocks are refused by name") {
+  std::vector<std::vector<uint32_t>> answers;
+  for (uint32_t chunk : {7u, 64u}) {
+    EngineOptions options;
+    options.chunk = chunk;
+    Bench bench(options, true, FACET_TYPE_Q8_0);
+    const Answer& answer = bench.answer(bench.start(greedy(test::tokens(90, 3), 12)));
+    REQUIRE(answer.finish.has_value());
+    answers.push_back(answer.ids);
+  }
+  CHECK(answers[0].size() == 12);
+  CHECK(answers[0] == answers[1]);
+
+  Bench bench({}, true, FACET_TYPE_Q8_0);
+  const uint64_t id = bench.start(greedy({2, 3}, 4), test::tiny_model_path("e2b"));
+  const Answer& refused = bench.answer(id);
+  REQUIRE(refused.failed.has_value());
+  CHECK(refused.failed->message.find("heads of 16 elements are not whole blocks of Q8_0") !=
+        std::string::npos);
+}
+
 TEST_CASE("the text is that of the tokens, and ends before a stop string that spans them") {
   Bench bench({});
   protocol::Generate request = greedy({}, 40);

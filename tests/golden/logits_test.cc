@@ -144,11 +144,17 @@ size_t check_greedy(const std::string& name, double tolerance) {
   return compared;
 }
 
+// Whether heads are long enough for a Q8_0 cache.
+bool has_whole_blocks(const std::string& name) {
+  return name == "gemma3" || name == "k256";
+}
+
 void check_bits(const std::string& name) {
   const std::vector<Ids> prompts = Golden(name == "moe26b-split" ? name : family_of(name)).prompts();
   const auto model = test::load_model(test::tiny_model_path(name));
   std::vector<facet_type> caches{FACET_TYPE_F32};
   if (name == family_of(name)) caches.push_back(FACET_TYPE_F16);
+  if (has_whole_blocks(name)) caches.push_back(FACET_TYPE_Q8_0);
   for (facet_type cache : caches) {
     const auto whole = test::run_prompts(model, prompts, {.chunk = 0, .threads = 1, .cache = cache});
     for (uint32_t threads : {1u, 2u}) {
@@ -251,6 +257,38 @@ TEST_CASE("other weights: the logits are as close to exact arithmetic as the ind
   MESSAGE("geometric mean of the ratios of " << count << " files whose activations are quantised: " << mean);
   CHECK(count >= 10);
   CHECK(mean <= 1.2);
+}
+
+TEST_CASE("a q8_0 cache: the logits are near exact arithmetic and those of an f16 cache, or it is refused") {
+  for (const std::string& name : kExact) {
+    CAPTURE(name);
+    const auto model = test::load_model(test::tiny_model_path(name));
+    if (!has_whole_blocks(name)) {
+      auto refused = facet::model_tool::Evaluation::create(
+          model, {test::backend_under_test(), 1, FACET_TYPE_Q8_0}, facet::model_tool::one_sequence(8));
+      REQUIRE(!refused.ok());
+      CHECK(refused.error().message.find("heads of 16 elements are not whole blocks of Q8_0") !=
+            std::string::npos);
+      continue;
+    }
+    const Exact exact(name);
+    const size_t width = model->config().vocabulary;
+    const auto half = test::run_prompts(model, exact.prompts, {.cache = FACET_TYPE_F16});
+    const auto ours = test::run_prompts(model, exact.prompts, {.cache = FACET_TYPE_Q8_0});
+    const double kl = mean_kl(ours, exact, exact.prompts, width);
+    double from_half = 0;
+    size_t rows = 0;
+    for (size_t i = 0; i < ours.size(); ++i) {
+      for (size_t at = 0; at < ours[i].size() / width; ++at, ++rows) {
+        from_half += test::kl_divergence(row_of(half[i], at, width), row_of(ours[i], at, width));
+      }
+    }
+    from_half /= static_cast<double>(rows);
+    MESSAGE(name << ": mean KL from exact arithmetic " << kl << " (f16 cache "
+                 << mean_kl(half, exact, exact.prompts, width) << "), from an f16 cache " << from_half);
+    CHECK(kl <= 2e-4);
+    CHECK(from_half <= 2e-4);
+  }
 }
 
 TEST_CASE("greedy tokens are those of the independent engine") {

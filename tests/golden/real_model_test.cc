@@ -21,6 +21,7 @@ TEST_CASE("perplexity is in the range of known engines") {
   test::check_perplexity(256, 0, {.threads = 2});
   test::check_perplexity(512, 0, {.threads = 2});
   test::check_perplexity(512, 0, {.threads = 2, .cache = FACET_TYPE_F16});
+  test::check_perplexity(512, 0, {.threads = 2, .cache = FACET_TYPE_Q8_0});
 }
 
 TEST_CASE("not one bit depends on chunk, threads or batch") {

@@ -60,6 +60,7 @@ TEST_CASE("a program keeps what it was built of, also after a move") {
   CHECK(std::string(desc.weights[0].name) == "table");
   CHECK(desc.cache->type == FACET_TYPE_F32);
   CHECK(program.desc(FACET_TYPE_F16).cache->type == FACET_TYPE_F16);
+  CHECK(program.desc(FACET_TYPE_Q8_0).cache->type == FACET_TYPE_Q8_0);
   CHECK(desc.cache->layers[0].key_dim == 4);
   CHECK(program.find_output("logits") == 0);
   CHECK_FALSE(program.find_output("nothing").has_value());

@@ -176,9 +176,19 @@ class Computing(unittest.TestCase):
         self.assertEqual(report["memory"]["cache_context"], 100)
         # 8 layers of 2 pages of 64 positions, keys and values of 1 head of 32 floats.
         self.assertEqual(report["memory"]["cache_bytes"], 8 * 2 * 64 * 2 * 32 * 4)
+        self.assertEqual(report["memory"]["cache_type"], "f32")
         self.assertGreater(report["memory"]["scratch_bytes"], 0)
         self.assertIn("matmul", report["program"])
         self.assertIn(b"sliding", run("inspect", TINY, *REFERENCE).stdout)
+
+    def test_inspect_of_a_cache_in_blocks(self):
+        for backend in ("reference", "onednn"):
+            report = json.loads(run("inspect", TINY, "--backend", backend, "--ctx", 100, "--cache", "q8_0", "--json").stdout)
+            self.assertEqual(report["memory"]["cache_type"], "q8_0")
+            # A head is one block: 32 bytes and a scale of 2.
+            self.assertEqual(report["memory"]["cache_bytes"], 8 * 2 * 64 * 2 * (32 + 2))
+            self.assertEqual(sum(group["bytes"] for group in report["memory"]["cache_groups"]), report["memory"]["cache_bytes"])
+            self.assertEqual(sum(reads["bytes_per_position"] for reads in report["work"]["cache_reads"]), 8 * 2 * (32 + 2))
 
 
 class Refusals(unittest.TestCase):
@@ -199,6 +209,10 @@ class Refusals(unittest.TestCase):
                           ["tokenize", TINY], ["perplexity", TINY, "--text", "x", "--ctx", "99999999999"], ["inspect", TINY, "--what"]):
             self.refused(*arguments, code=2)
         self.assertEqual(run("--help").returncode, 0)
+
+    def test_cache_types(self):
+        for name in ("q8", "Q8_0", "q4_0", "8"):
+            self.refused("inspect", TINY, f"--cache={name}", code=2, names=["--cache", name, "f32, f16, q8_0"])
 
     def test_ids(self):
         for ids in (",", "1,", "1,,2", "a", "1 2", "99999999999", "1.5"):

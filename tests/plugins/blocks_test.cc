@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 #include <facet/blocks.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -8,6 +9,7 @@
 #include <iterator>
 #include <limits>
 #include <map>
+#include <random>
 #include <vector>
 
 TEST_CASE("every decoder gives the floats of PyPI gguf, bit for bit, for blocks of any bits") {
@@ -107,5 +109,74 @@ TEST_CASE("bfloat16: every value survives, and float32 rounds to the nearest, ti
     REQUIRE(facet_f32_to_bf16(std::bit_cast<float>(brain << 16 | 0x7fff)) == brain);
     REQUIRE(facet_f32_to_bf16(std::bit_cast<float>(brain << 16 | 0x8000)) == even);
     REQUIRE(facet_f32_to_bf16(std::bit_cast<float>(brain << 16 | 0x8001)) == brain + 1);
+  }
+}
+
+namespace {
+
+struct Encoded {
+  explicit Encoded(const std::vector<float>& x) {
+    REQUIRE(x.size() == 32);
+    facet_encode_q8_0(x.data(), &block);
+    facet_decode_q8_0(&block, decoded);
+  }
+  facet_block_q8_0 block;
+  float decoded[32];
+};
+
+}  // namespace
+
+TEST_CASE("Q8_0: quants are the nearest integers, ties to even, the greatest magnitude is 127") {
+  std::vector<float> x(32);
+  for (int i = 0; i < 32; ++i) x[i] = static_cast<float>(i) - 15.5f;  // all of them ties
+  x[31] = -127;
+  const Encoded whole(x);
+  CHECK(facet_f16_to_f32(whole.block.d) == 1.0f);
+  for (int i = 0; i < 31; ++i) CHECK(whole.block.qs[i] == std::nearbyint(x[i]));
+  CHECK(whole.block.qs[31] == -127);
+
+  // d is rounded to float16, the quants are those of the unrounded scale.
+  std::mt19937 random(3);
+  std::uniform_real_distribution<float> uniform(-3, 3);
+  for (int round = 0; round < 1000; ++round) {
+    float m = 0;
+    for (float& value : x) {
+      value = uniform(random);
+      m = std::max(m, std::abs(value));
+    }
+    const Encoded some(x);
+    REQUIRE(some.block.d == facet_f32_to_f16(m / 127.0f));
+    for (int i = 0; i < 32; ++i) {
+      REQUIRE(some.block.qs[i] == std::nearbyint(x[i] * (127.0f / m)));
+      REQUIRE(std::abs(some.decoded[i] - x[i]) <= m / 127 * (0.5f + 127 * 0x1p-11f));
+    }
+  }
+}
+
+TEST_CASE("Q8_0: zeros, the smallest and the largest scales, infinities and NaNs") {
+  auto one = [](float value) {
+    std::vector<float> x(32, 0.0f);
+    x[5] = value;
+    return Encoded(x);
+  };
+  for (float nothing : {0.0f, -0.0f, std::numeric_limits<float>::denorm_min(), 127 * 0x1p-25f}) {
+    const Encoded zero = one(nothing);
+    CHECK(zero.block.d == 0);
+    for (int i = 0; i < 32; ++i) CHECK(zero.block.qs[i] == 0);
+  }
+  const Encoded least = one(-128 * 0x1p-25f);
+  CHECK(least.block.d == 1);
+  CHECK(least.block.qs[5] == -127);
+  const Encoded most = one(127 * 65504.0f);
+  CHECK(most.decoded[5] == 127 * 65504.0f);
+  for (float wrong : {127 * 65520.0f, std::numeric_limits<float>::max(),
+                      std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+                      std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN()}) {
+    const Encoded lost = one(wrong);
+    CHECK(lost.block.d == 0x7e00);
+    for (int i = 0; i < 32; ++i) {
+      CHECK(lost.block.qs[i] == 0);
+      CHECK(std::isnan(lost.decoded[i]));
+    }
   }
 }

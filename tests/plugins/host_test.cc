@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "plugins/host/discovery.h"
+#include "tests/backends/sketch.h"
 
 using namespace facet;
 using namespace facet::plugins;
@@ -144,6 +145,71 @@ TEST_CASE("a plugin whose table ends before the newest functions is used without
   auto reference = Backend::load(reference_file())->open(0, 0);
   REQUIRE(reference.ok());
   reference->set_nice(5);  // has the function, and no threads to set back
+}
+
+namespace {
+
+// A device that says nothing of Q8_0 caches.
+class Plain final : public plugin::Device {
+ public:
+  const char* numerics() const override { return "plain"; }
+  std::unique_ptr<plugin::Program> create_program(plugin::Description) override {
+    throw plugin::Failure(FACET_INTERNAL, "create_program");
+  }
+  uint64_t cache_bytes(const plugin::Layout&, const std::vector<uint32_t>&) const override { return 1; }
+  std::unique_ptr<plugin::Cache> create_cache(const plugin::Layout&, const std::vector<uint32_t>&) override {
+    throw plugin::Failure(FACET_INTERNAL, "create_cache");
+  }
+};
+
+struct PlainBackend {
+  static constexpr const char* kName = "plain";
+  static constexpr const char* kVersion = "1";
+  static uint32_t device_count() { return 1; }
+  static facet_device_info describe(uint32_t) { return {}; }
+  static std::unique_ptr<plugin::Device> open(uint32_t, const facet_device_options&, plugin::Log) {
+    return std::make_unique<Plain>();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a backend that lacks a cache's type refuses it by name") {
+  const facet_backend* table = plugin::detail::Table<PlainBackend>::entry(nullptr, 1, FACET_ABI_VERSION);
+  facet_device_options options{};
+  options.size = sizeof options;
+  facet_device* device = nullptr;
+  facet_error error{};
+  error.size = sizeof error;
+  REQUIRE(table->device_open(0, &options, &device, &error) == FACET_OK);
+
+  test::Sketch sketch;
+  sketch.layer(sketch.group(32), 1, 32, 32);
+  const uint32_t key = sketch.input("key", 32);
+  sketch.op(FACET_OP_CACHE_APPEND, {key, key}, {}, FACET_NONE).p.append.layer = 0;
+  sketch.output("key", key);
+  const uint32_t pages = 1;
+  uint64_t bytes = 0;
+  facet_program* program = nullptr;
+  facet_cache* cache = nullptr;
+  for (uint32_t type : {FACET_TYPE_F32, FACET_TYPE_F16}) {
+    sketch.cache_type = type;
+    const facet_program_desc desc = sketch.desc();
+    CHECK(table->cache_bytes(device, desc.cache, &pages, &bytes, &error) == FACET_OK);
+    CHECK(table->cache_create(device, desc.cache, &pages, &cache, &error) == FACET_INTERNAL);
+    CHECK(table->program_create(device, &desc, &program, &error) == FACET_INTERNAL);
+  }
+  sketch.cache_type = FACET_TYPE_Q8_0;
+  const facet_program_desc desc = sketch.desc();
+  auto refused = [&](facet_status status) {
+    CHECK(status == FACET_UNSUPPORTED);
+    CHECK(std::string(error.message) == "a cache of Q8_0");
+    error.message[0] = '\0';
+  };
+  refused(table->cache_bytes(device, desc.cache, &pages, &bytes, &error));
+  refused(table->cache_create(device, desc.cache, &pages, &cache, &error));
+  refused(table->program_create(device, &desc, &program, &error));
+  table->device_close(device);
 }
 
 TEST_CASE("without a name the next backend is tried when one is broken, missing or without a device") {

@@ -230,10 +230,17 @@ typedef struct facet_cache_group {
   uint32_t page_positions; /* positions per page: 32, 64, 128 or 256 */
 } facet_cache_group;
 
-/* What a cache holds per position. A program reads and writes any cache that has its layout. */
+/* What a cache holds per position. A program reads and writes any cache that has its layout. Keys and values
+ * are rounded once, when they are appended, each element to the nearest, ties to even:
+ *   FACET_TYPE_F32   not at all.
+ *   FACET_TYPE_F16   to float16.
+ *   FACET_TYPE_Q8_0  per 32 elements of a head, whose dims are multiples of 32, as facet_encode_q8_0
+ *                    (facet/blocks.h) has it, on every backend.
+ * A backend that lacks a type refuses it by its name with FACET_UNSUPPORTED, in program_create, cache_bytes
+ * and cache_create. */
 typedef struct facet_cache_layout {
   size_t size;
-  uint32_t type; /* FACET_TYPE_F32 or FACET_TYPE_F16 */
+  uint32_t type; /* FACET_TYPE_F32, FACET_TYPE_F16 or FACET_TYPE_Q8_0 */
   uint32_t group_count;
   uint32_t layer_count;
   const facet_cache_group* groups;

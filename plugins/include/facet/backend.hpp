@@ -89,6 +89,9 @@ class Device {
   // Throws Failure(FACET_UNSUPPORTED, ...) if this device lacks the op. Only op number `op` has been
   // verified.
   virtual void op_supported(const Description&, uint32_t) const {}
+  // Whether its caches keep keys and values in a type that the ABI allows; the author's helper refuses others
+  // by name.
+  virtual bool caches(uint32_t type) const { return type == FACET_TYPE_F32 || type == FACET_TYPE_F16; }
   // `description` has passed verify().
   virtual std::unique_ptr<Program> create_program(Description description) = 0;
   // pages[g] pages in group g. `layout` has passed verify().
@@ -224,7 +227,9 @@ struct Calls {
       given(program, "the place for the program");
       Description shape(given(desc, "the program"));
       demand(verify(shape));
-      auto made = given(device, "the device").device->create_program(Description(*desc));
+      const facet_device& owner = given(device, "the device");
+      if (shape.has_cache) demand_cache(owner, shape.cache);
+      auto made = owner.device->create_program(Description(*desc));
       auto cuts = made->cuts();
       if (cuts.size() < 2 || cuts.front() != 0 || cuts.back() != shape.ops.size() ||
           std::adjacent_find(cuts.begin(), cuts.end(), std::greater_equal<>()) != cuts.end()) {
@@ -246,8 +251,15 @@ struct Calls {
     });
   }
 
-  static std::vector<uint32_t> page_counts(const Layout& layout, const uint32_t* pages) {
+  static void demand_cache(const facet_device& device, const Layout& layout) {
+    if (device.device->caches(layout.type)) return;
+    throw Failure(FACET_UNSUPPORTED, std::string("a cache of ") + facet_type_name(layout.type));
+  }
+
+  static std::vector<uint32_t> page_counts(const facet_device& device, const Layout& layout,
+                                           const uint32_t* pages) {
     demand(verify(layout));
+    demand_cache(device, layout);
     const uint32_t* first = &given(pages, "the list of page counts");
     return {first, first + layout.groups.size()};
   }
@@ -256,8 +268,9 @@ struct Calls {
                                   const uint32_t* pages, uint64_t* bytes, facet_error* error) {
     return guard(error, [&] {
       Layout copy(given(layout, "the cache layout"));
+      const facet_device& owner = given(device, "the device");
       given(bytes, "the place for the bytes") =
-          given(device, "the device").device->cache_bytes(copy, page_counts(copy, pages));
+          owner.device->cache_bytes(copy, page_counts(owner, copy, pages));
     });
   }
 
@@ -266,8 +279,9 @@ struct Calls {
     return guard(error, [&] {
       given(cache, "the place for the cache");
       Layout copy(given(layout, "the cache layout"));
-      auto counts = page_counts(copy, pages);
-      auto made = given(device, "the device").device->create_cache(copy, counts);
+      const facet_device& owner = given(device, "the device");
+      auto counts = page_counts(owner, copy, pages);
+      auto made = owner.device->create_cache(copy, counts);
       *cache = new facet_cache{std::move(copy), std::move(counts), std::move(made)};
     });
   }

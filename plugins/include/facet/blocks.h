@@ -443,6 +443,28 @@ static inline void facet_decode_row(uint32_t type, const void* row, uint64_t ele
 #undef FACET_DECODE_BLOCKS
 }
 
+/* ---- the encoder of caches */
+
+/* 32 floats as a block. With m the greatest magnitude among them, in float32: d = m / 127 as float16, and a
+ * quant is x * (127 / m) rounded to the nearest integer, ties to even. Where d is zero the quants are. Where
+ * it is not finite, as for an infinity or a NaN, the block reads as NaNs: d is 0x7e00, the quants are zero.
+ */
+static inline void facet_encode_q8_0(const float* x, facet_block_q8_0* b) {
+  uint32_t greatest = 0; /* as bits: that of a NaN is above those of all numbers */
+  for (int i = 0; i < 32; ++i) {
+    uint32_t magnitude = facet_f32_to_bits(x[i]) & 0x7fffffffu;
+    if (magnitude > greatest) greatest = magnitude;
+  }
+  float m = facet_bits_to_f32(greatest);
+  b->d = facet_f32_to_f16(m / 127.0f);
+  memset(b->qs, 0, sizeof b->qs);
+  if (b->d >= 0x7c00u) b->d = 0x7e00u;
+  if (b->d == 0 || b->d == 0x7e00u) return;
+  float factor = 127.0f / m;
+  /* Below 2^22 in magnitude a sum with 1.5 * 2^23 has no room for fractions. */
+  for (int i = 0; i < 32; ++i) b->qs[i] = (int8_t)((x[i] * factor + 0x1.8p23f) - 0x1.8p23f);
+}
+
 #ifdef __cplusplus
 }
 #endif

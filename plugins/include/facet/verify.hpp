@@ -59,9 +59,10 @@ Fault fault_of(const Check& check) {
 }
 
 inline void check_layout(const Layout& layout) {
-  if (layout.type != FACET_TYPE_F32 && layout.type != FACET_TYPE_F16) {
-    fail("cache layout: type ", layout.type, " is neither F32 nor F16");
+  if (layout.type != FACET_TYPE_F32 && layout.type != FACET_TYPE_F16 && layout.type != FACET_TYPE_Q8_0) {
+    fail("cache layout: type ", layout.type, " is none of F32, F16 and Q8_0");
   }
+  const uint32_t block = facet_block_size_of(layout.type).elements;
   if (layout.groups.empty() || layout.layers.empty()) fail("cache layout: it has no groups or no layers");
   for (size_t g = 0; g < layout.groups.size(); ++g) {
     uint32_t positions = layout.groups[g].page_positions;
@@ -75,6 +76,10 @@ inline void check_layout(const Layout& layout) {
     for (uint32_t dim : {layer.key_dim, layer.value_dim}) {
       if (layer.kv_heads == 0 || dim == 0 || uint64_t{layer.kv_heads} * dim > kMaxWidth) {
         fail("cache layer ", i, ": ", layer.kv_heads, " heads of ", dim, " elements");
+      }
+      if (dim % block != 0) {
+        fail("cache layer ", i, ": heads of ", dim, " elements are not whole blocks of ",
+             facet_type_name(layout.type));
       }
     }
   }
