@@ -56,6 +56,12 @@ class Memory(unittest.TestCase):
         self.assertEqual(long["cache_bytes"] - short["cache_bytes"], 6144 * 3 * 2 * 256 * 4)
         self.assert_close(growth, used_long - used_short, ROOM)
 
+    def test_a_cache_in_blocks(self):
+        compute = ("--backend", "onednn", "--threads", 2, "--cache", "q8_0")
+        short, long = (predicted(REAL, n, *compute) for n in (2048, 8192))
+        self.assertEqual(long["cache_bytes"] - short["cache_bytes"], 6144 * 3 * 2 * 256 // 32 * 34)
+        self.assert_close(short["private_bytes"], used(REAL, 2048, *compute)["private_bytes"], ROOM)
+
     def test_the_weights_stay_in_the_file(self):
         report = used(REAL, 64)
         memory = predicted(REAL, 64)
