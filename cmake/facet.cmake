@@ -84,7 +84,7 @@ function(facet_add_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "LABELS;COMMAND")
   add_test(NAME ${name} COMMAND ${arg_COMMAND} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${FACET_TEST_TIMEOUT} ENVIRONMENT
-    "FACET_TEST_MODELS=${FACET_TEST_MODELS};FACET_TEST_MODEL_DIR=${FACET_TEST_MODEL_DIR}")
+    "FACET_TEST_MODELS=${FACET_TEST_MODELS};FACET_TEST_MODEL_DIR=${FACET_TEST_MODEL_DIR};XDG_CACHE_HOME=${PROJECT_BINARY_DIR}/cache")
   if(FACET_SANITIZE MATCHES thread)
     # A race in a daemon that the test started must end it, or the test would not see it.
     set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT TSAN_OPTIONS=halt_on_error=1)

@@ -32,17 +32,28 @@ struct Scales {
   typename W::F m[8][2];
 };
 
-// Where the blocks of a chunk lie.
+// Where the blocks of a chunk lie; Rows is OutputRows or PackedRows.
+template <typename Rows>
 struct ChunkRows {
-  OutputRows rows;
+  Rows rows;
   uint32_t blocks;
 };
 
+// Dword k of the 16 bytes at `offset` of all outputs, for k in 0..3.
+template <typename W>
+FACET_CPU_INLINE void load_dwords(const OutputRows& rows, size_t offset, typename W::I* out) {
+  W::load_dwords(rows, offset, out);
+}
+template <typename W>
+FACET_CPU_INLINE void load_dwords(const PackedRows& rows, size_t offset, typename W::I* out) {
+  FACET_CPU_UNROLL for (size_t k = 0; k < 4; ++k) out[k] = W::load(rows.fields<uint32_t>(offset + 4 * k));
+}
+
 // The low halves of 16 bytes are groups 0..3 of a block, the high ones 4..7: take(group, bytes).
-template <typename W, typename Take>
-FACET_CPU_INLINE void nibbles(const ChunkRows& at, size_t offset, const Take& take) {
+template <typename W, typename Rows, typename Take>
+FACET_CPU_INLINE void nibbles(const ChunkRows<Rows>& at, size_t offset, const Take& take) {
   typename W::I raw[4];
-  W::load_dwords(at.rows, offset, raw);
+  load_dwords<W>(at.rows, offset, raw);
   const auto low = W::set(0x0f0f0f0fu);
   FACET_CPU_UNROLL for (int k = 0; k < 4; ++k) take(k, W::bit_and(raw[k], low));
   FACET_CPU_UNROLL for (int k = 0; k < 4; ++k) take(k + 4, W::bit_and(W::template right<4>(raw[k]), low));
@@ -50,7 +61,7 @@ FACET_CPU_INLINE void nibbles(const ChunkRows& at, size_t offset, const Take& ta
 
 // A 16-bit field of each block: [block] floats.
 template <typename W, typename Block>
-FACET_CPU_INLINE void half_fields(const ChunkRows& at, size_t field, typename W::F (*out)[2]) {
+FACET_CPU_INLINE void half_fields(const ChunkRows<OutputRows>& at, size_t field, typename W::F (*out)[2]) {
   if (at.blocks == 8) return W::template halves_of_8<sizeof(Block)>(at.rows, field, out);
   uint16_t bits[8][W::kOutputs];
   for (uint32_t r = 0; r < W::kOutputs; ++r) {
@@ -59,13 +70,23 @@ FACET_CPU_INLINE void half_fields(const ChunkRows& at, size_t field, typename W:
   }
   for (uint32_t b = 0; b < at.blocks; ++b) out[b][0] = W::halves(bits[b]);
 }
+template <typename W, typename Block>
+FACET_CPU_INLINE void half_fields(const ChunkRows<PackedRows>& at, size_t field, typename W::F (*out)[2]) {
+  for (uint32_t b = 0; b < at.blocks; ++b) {
+    out[b][0] = W::halves(at.rows.fields<uint16_t>(b * sizeof(Block) + field));
+  }
+}
 
 // The field of one block.
-template <typename W, typename Block>
-FACET_CPU_INLINE typename W::F half_field(const ChunkRows& at, size_t field) {
+template <typename W>
+FACET_CPU_INLINE typename W::F half_field(const OutputRows& rows, size_t field) {
   uint16_t bits[W::kOutputs];
-  for (uint32_t r = 0; r < W::kOutputs; ++r) std::memcpy(&bits[r], at.rows.row(r) + field, 2);
+  for (uint32_t r = 0; r < W::kOutputs; ++r) std::memcpy(&bits[r], rows.row(r) + field, 2);
   return W::halves(bits);
+}
+template <typename W>
+FACET_CPU_INLINE typename W::F half_field(const PackedRows& rows, size_t field) {
+  return W::halves(rows.fields<uint16_t>(field));
 }
 
 // Fifth bits of a block's groups, from 32 bits at `offset`.
@@ -73,12 +94,15 @@ template <typename W>
 struct FifthBits {
   typename W::I bits;
 
-  FACET_CPU_INLINE FifthBits(const ChunkRows& at, size_t offset) {
+  FACET_CPU_INLINE FifthBits(const OutputRows& rows, size_t offset) {
     uint32_t words[W::kOutputs];
     FACET_CPU_UNROLL for (uint32_t r = 0; r < W::kOutputs; ++r)
-        std::memcpy(&words[r], at.rows.row(r) + offset, 4);
+        std::memcpy(&words[r], rows.row(r) + offset, 4);
     bits = W::load(static_cast<const void*>(words));
   }
+  FACET_CPU_INLINE FifthBits(const PackedRows& rows, size_t offset)
+      : bits(W::load(rows.fields<uint32_t>(offset))) {}
+
   FACET_CPU_INLINE typename W::I add(int group, typename W::I bytes) const {
     const auto select = W::set(group % 2 == 0 ? 0x08040201u : 0x80402010u);
     return W::add_where(bytes, W::spread_byte(bits, static_cast<uint32_t>(group / 2)), select, 16);
@@ -102,11 +126,12 @@ struct Format<W, facet_block_q4_0> {
   static constexpr bool kHalves = false, kMins = false, kBytes = false;
   static constexpr int kZero = 8;
 
-  FACET_CPU_INLINE static void scales(const ChunkRows& at, Scales<W>& out) {
+  template <typename Rows>
+  FACET_CPU_INLINE static void scales(const ChunkRows<Rows>& at, Scales<W>& out) {
     half_fields<W, Block>(at, offsetof(Block, d), out.d);
   }
-  template <typename Take>
-  FACET_CPU_INLINE static void quants(const ChunkRows& at, uint32_t block, const Take& take) {
+  template <typename Rows, typename Take>
+  FACET_CPU_INLINE static void quants(const ChunkRows<Rows>& at, uint32_t block, const Take& take) {
     nibbles<W>(at, block * sizeof(Block) + offsetof(Block, qs),
                [&](int g, auto w) FACET_CPU_LAMBDA { take(0, g, w); });
   }
@@ -119,12 +144,13 @@ struct Format<W, facet_block_q4_1> {
   static constexpr bool kHalves = false, kMins = true, kBytes = false;
   static constexpr int kZero = 0;
 
-  FACET_CPU_INLINE static void scales(const ChunkRows& at, Scales<W>& out) {
+  template <typename Rows>
+  FACET_CPU_INLINE static void scales(const ChunkRows<Rows>& at, Scales<W>& out) {
     half_fields<W, Block>(at, offsetof(Block, d), out.d);
     half_fields<W, Block>(at, offsetof(Block, m), out.m);
   }
-  template <typename Take>
-  FACET_CPU_INLINE static void quants(const ChunkRows& at, uint32_t block, const Take& take) {
+  template <typename Rows, typename Take>
+  FACET_CPU_INLINE static void quants(const ChunkRows<Rows>& at, uint32_t block, const Take& take) {
     nibbles<W>(at, block * sizeof(Block) + offsetof(Block, qs),
                [&](int g, auto w) FACET_CPU_LAMBDA { take(0, g, w); });
   }
@@ -137,12 +163,13 @@ struct Format<W, facet_block_q5_0> {
   static constexpr bool kHalves = false, kMins = false, kBytes = false;
   static constexpr int kZero = 16;
 
-  FACET_CPU_INLINE static void scales(const ChunkRows& at, Scales<W>& out) {
+  template <typename Rows>
+  FACET_CPU_INLINE static void scales(const ChunkRows<Rows>& at, Scales<W>& out) {
     half_fields<W, Block>(at, offsetof(Block, d), out.d);
   }
-  template <typename Take>
-  FACET_CPU_INLINE static void quants(const ChunkRows& at, uint32_t block, const Take& take) {
-    const FifthBits<W> fifth(at, block * sizeof(Block) + offsetof(Block, qh));
+  template <typename Rows, typename Take>
+  FACET_CPU_INLINE static void quants(const ChunkRows<Rows>& at, uint32_t block, const Take& take) {
+    const FifthBits<W> fifth(at.rows, block * sizeof(Block) + offsetof(Block, qh));
     nibbles<W>(at, block * sizeof(Block) + offsetof(Block, qs),
                [&](int g, auto w) FACET_CPU_LAMBDA { take(0, g, fifth.add(g, w)); });
   }
@@ -155,13 +182,14 @@ struct Format<W, facet_block_q5_1> {
   static constexpr bool kHalves = false, kMins = true, kBytes = false;
   static constexpr int kZero = 0;
 
-  FACET_CPU_INLINE static void scales(const ChunkRows& at, Scales<W>& out) {
+  template <typename Rows>
+  FACET_CPU_INLINE static void scales(const ChunkRows<Rows>& at, Scales<W>& out) {
     half_fields<W, Block>(at, offsetof(Block, d), out.d);
     half_fields<W, Block>(at, offsetof(Block, m), out.m);
   }
-  template <typename Take>
-  FACET_CPU_INLINE static void quants(const ChunkRows& at, uint32_t block, const Take& take) {
-    const FifthBits<W> fifth(at, block * sizeof(Block) + offsetof(Block, qh));
+  template <typename Rows, typename Take>
+  FACET_CPU_INLINE static void quants(const ChunkRows<Rows>& at, uint32_t block, const Take& take) {
+    const FifthBits<W> fifth(at.rows, block * sizeof(Block) + offsetof(Block, qh));
     nibbles<W>(at, block * sizeof(Block) + offsetof(Block, qs),
                [&](int g, auto w) FACET_CPU_LAMBDA { take(0, g, fifth.add(g, w)); });
   }
@@ -174,14 +202,15 @@ struct Format<W, facet_block_q8_0> {
   static constexpr bool kHalves = false, kMins = false, kBytes = true;
   static constexpr int kZero = W::kByteZero;
 
-  FACET_CPU_INLINE static void scales(const ChunkRows& at, Scales<W>& out) {
+  template <typename Rows>
+  FACET_CPU_INLINE static void scales(const ChunkRows<Rows>& at, Scales<W>& out) {
     half_fields<W, Block>(at, offsetof(Block, d), out.d);
   }
-  template <typename Take>
-  FACET_CPU_INLINE static void quants(const ChunkRows& at, uint32_t block, const Take& take) {
+  template <typename Rows, typename Take>
+  FACET_CPU_INLINE static void quants(const ChunkRows<Rows>& at, uint32_t block, const Take& take) {
     FACET_CPU_UNROLL for (int h = 0; h < 2; ++h) {
       typename W::I raw[4];
-      W::load_dwords(at.rows, block * sizeof(Block) + offsetof(Block, qs) + 16 * static_cast<size_t>(h), raw);
+      load_dwords<W>(at.rows, block * sizeof(Block) + offsetof(Block, qs) + 16 * static_cast<size_t>(h), raw);
       FACET_CPU_UNROLL for (int k = 0; k < 4; ++k) take(0, 4 * h + k, W::byte(raw[k]));
     }
   }
@@ -199,11 +228,12 @@ struct Format<W, facet_block_iq4_nl> {
   static constexpr bool kHalves = false, kMins = false, kBytes = true;
   static constexpr int kZero = W::kByteZero;
 
-  FACET_CPU_INLINE static void scales(const ChunkRows& at, Scales<W>& out) {
+  template <typename Rows>
+  FACET_CPU_INLINE static void scales(const ChunkRows<Rows>& at, Scales<W>& out) {
     half_fields<W, Block>(at, offsetof(Block, d), out.d);
   }
-  template <typename Take>
-  FACET_CPU_INLINE static void quants(const ChunkRows& at, uint32_t block, const Take& take) {
+  template <typename Rows, typename Take>
+  FACET_CPU_INLINE static void quants(const ChunkRows<Rows>& at, uint32_t block, const Take& take) {
     nibbles<W>(at, block * sizeof(Block) + offsetof(Block, qs),
                [&](int g, auto w) FACET_CPU_LAMBDA { take(0, g, iq4_value<W>(w)); });
   }
@@ -216,28 +246,32 @@ struct Format<W, facet_block_iq4_xs> {
   static constexpr bool kHalves = false, kMins = false, kBytes = true;
   static constexpr int kZero = W::kByteZero;
 
-  FACET_CPU_INLINE static void scales(const ChunkRows& at, Scales<W>& out) {
+  template <typename Rows>
+  FACET_CPU_INLINE static void scales(const ChunkRows<Rows>& at, Scales<W>& out) {
     float scales[8][W::kOutputs];
     for (uint32_t r = 0; r < W::kOutputs; ++r) {
       Block block;
-      std::memcpy(&block, at.rows.row(r), offsetof(Block, qs));
+      block.d = at.rows.template field<uint16_t>(r, offsetof(Block, d));
+      block.scales_h = at.rows.template field<uint16_t>(r, offsetof(Block, scales_h));
+      const auto low = at.rows.template field<uint32_t>(r, offsetof(Block, scales_l));
+      std::memcpy(block.scales_l, &low, sizeof low);
       const float d = facet_f16_to_f32(block.d);
       for (int g = 0; g < 8; ++g) scales[g][r] = d * static_cast<float>(facet_iq4_xs_scale(&block, g));
     }
     for (size_t b = 0; b < 8; ++b) out.d[b][0] = W::load(scales[b]);
   }
-  template <typename Take>
-  FACET_CPU_INLINE static void quants(const ChunkRows& at, uint32_t block, const Take& take) {
+  template <typename Rows, typename Take>
+  FACET_CPU_INLINE static void quants(const ChunkRows<Rows>& at, uint32_t block, const Take& take) {
     nibbles<W>(at, offsetof(Block, qs) + 16 * size_t{block},
                [&](int g, auto w) FACET_CPU_LAMBDA { take(0, g, iq4_value<W>(w)); });
   }
 };
 
 // Header and scales of Q4_K and Q5_K: 16 bytes d, dmin, scales[12] (facet_q4_k_scale).
-template <typename W>
-FACET_CPU_INLINE void q4_k_scales(const ChunkRows& at, Scales<W>& out) {
+template <typename W, typename Rows>
+FACET_CPU_INLINE void q4_k_scales(const ChunkRows<Rows>& at, Scales<W>& out) {
   typename W::I head[4];
-  W::load_dwords(at.rows, 0, head);
+  load_dwords<W>(at.rows, 0, head);
   const auto d = W::halves(head[0]);
   const auto minus_dmin = W::mul(W::set(-1.0f), W::halves(W::template right<16>(head[0])));
   const auto six = W::set(0x3f3f3f3fu), four = W::set(0x0f0f0f0fu), two = W::set(0x30303030u);
@@ -260,14 +294,17 @@ struct Format<W, facet_block_q4_k> {
   static constexpr bool kHalves = false, kMins = true, kBytes = false;
   static constexpr int kZero = 0;
 
-  FACET_CPU_INLINE static void scales(const ChunkRows& at, Scales<W>& out) { q4_k_scales<W>(at, out); }
+  template <typename Rows>
+  FACET_CPU_INLINE static void scales(const ChunkRows<Rows>& at, Scales<W>& out) {
+    q4_k_scales<W>(at, out);
+  }
   // The low halves of 32 bytes are one block, the high ones the next.
-  template <typename Take>
-  FACET_CPU_INLINE static void quants(const ChunkRows& at, uint32_t block, const Take& take) {
+  template <typename Rows, typename Take>
+  FACET_CPU_INLINE static void quants(const ChunkRows<Rows>& at, uint32_t block, const Take& take) {
     const auto low = W::set(0x0f0f0f0fu);
     FACET_CPU_UNROLL for (int h = 0; h < 2; ++h) {
       typename W::I raw[4];
-      W::load_dwords(at.rows, offsetof(Block, qs) + 16 * size_t{block} + 16 * static_cast<size_t>(h), raw);
+      load_dwords<W>(at.rows, offsetof(Block, qs) + 16 * size_t{block} + 16 * static_cast<size_t>(h), raw);
       FACET_CPU_UNROLL for (int k = 0; k < 4; ++k) {
         take(0, 4 * h + k, W::bit_and(raw[k], low));
         take(1, 4 * h + k, W::bit_and(W::template right<4>(raw[k]), low));
@@ -283,17 +320,20 @@ struct Format<W, facet_block_q5_k> {
   static constexpr bool kHalves = false, kMins = true, kBytes = false;
   static constexpr int kZero = 0;
 
-  FACET_CPU_INLINE static void scales(const ChunkRows& at, Scales<W>& out) { q4_k_scales<W>(at, out); }
-  template <typename Take>
-  FACET_CPU_INLINE static void quants(const ChunkRows& at, uint32_t, const Take& take) {
+  template <typename Rows>
+  FACET_CPU_INLINE static void scales(const ChunkRows<Rows>& at, Scales<W>& out) {
+    q4_k_scales<W>(at, out);
+  }
+  template <typename Rows, typename Take>
+  FACET_CPU_INLINE static void quants(const ChunkRows<Rows>& at, uint32_t, const Take& take) {
     const auto low = W::set(0x0f0f0f0fu);
     FACET_CPU_UNROLL for (int h = 0; h < 2; ++h) {
       const size_t half = 16 * static_cast<size_t>(h);
       typename W::I high[4];
-      W::load_dwords(at.rows, offsetof(Block, qh) + half, high);
+      load_dwords<W>(at.rows, offsetof(Block, qh) + half, high);
       FACET_CPU_UNROLL for (int b = 0; b < 8; b += 2) {
         typename W::I raw[4];
-        W::load_dwords(at.rows, offsetof(Block, qs) + 16 * static_cast<size_t>(b) + half, raw);
+        load_dwords<W>(at.rows, offsetof(Block, qs) + 16 * static_cast<size_t>(b) + half, raw);
         FACET_CPU_UNROLL for (int k = 0; k < 4; ++k) {
           auto add = [&](int bit, typename W::I w) FACET_CPU_LAMBDA {
             return W::add_where(w, high[k], W::set(0x01010101u << bit), 16);
@@ -313,10 +353,11 @@ struct Format<W, facet_block_q6_k> {
   static constexpr bool kHalves = true, kMins = false, kBytes = false;
   static constexpr int kZero = 32;
 
-  FACET_CPU_INLINE static void scales(const ChunkRows& at, Scales<W>& out) {
-    const auto d = half_field<W, Block>(at, offsetof(Block, d));
+  template <typename Rows>
+  FACET_CPU_INLINE static void scales(const ChunkRows<Rows>& at, Scales<W>& out) {
+    const auto d = half_field<W>(at.rows, offsetof(Block, d));
     typename W::I scales[4];
-    W::load_dwords(at.rows, offsetof(Block, scales), scales);
+    load_dwords<W>(at.rows, offsetof(Block, scales), scales);
     auto scale = [&](typename W::I top)
                      FACET_CPU_LAMBDA { return W::mul(d, W::to_float(W::template right_signed<24>(top))); };
     FACET_CPU_UNROLL for (int g = 0; g < 4; ++g) {
@@ -327,21 +368,21 @@ struct Format<W, facet_block_q6_k> {
     }
   }
   // A unit is a half of 128 elements.
-  template <typename Take>
-  FACET_CPU_INLINE static void quants(const ChunkRows& at, uint32_t block, const Take& take) {
+  template <typename Rows, typename Take>
+  FACET_CPU_INLINE static void quants(const ChunkRows<Rows>& at, uint32_t block, const Take& take) {
     const auto four = W::set(0x0f0f0f0fu), two = W::set(0x30303030u);
     FACET_CPU_UNROLL for (int h = 0; h < 2; ++h) {
       const size_t ql = offsetof(Block, ql) + 16 * size_t{block} + 16 * static_cast<size_t>(h);
       const size_t qh = offsetof(Block, qh) + 8 * size_t{block} + 16 * static_cast<size_t>(h);
       typename W::I high[4], raw[4];
-      W::load_dwords(at.rows, qh, high);
-      W::load_dwords(at.rows, ql, raw);
+      load_dwords<W>(at.rows, qh, high);
+      load_dwords<W>(at.rows, ql, raw);
       FACET_CPU_UNROLL for (int k = 0; k < 4; ++k) {
         const auto low_bits = W::bit_and(raw[k], four), high_bits = W::template right<4>(raw[k]);
         take(0, 4 * h + k, W::bit_or(low_bits, W::bit_and(W::template left<4>(high[k]), two)));
         take(2, 4 * h + k, W::bit_or(W::bit_and(high_bits, four), W::bit_and(high[k], two)));
       }
-      W::load_dwords(at.rows, ql + 32, raw);
+      load_dwords<W>(at.rows, ql + 32, raw);
       FACET_CPU_UNROLL for (int k = 0; k < 4; ++k) {
         const auto low_bits = W::bit_and(raw[k], four), high_bits = W::template right<4>(raw[k]);
         take(1, 4 * h + k, W::bit_or(low_bits, W::bit_and(W::template left<2>(high[k]), two)));
@@ -353,12 +394,12 @@ struct Format<W, facet_block_q6_k> {
 };
 
 // Two-bit fields of 32 bytes, as a unit of Q2_K and Q3_K has them: take(block, group, bytes).
-template <typename W, typename Take>
-FACET_CPU_INLINE void two_bits(const ChunkRows& at, size_t offset, const Take& take) {
+template <typename W, typename Rows, typename Take>
+FACET_CPU_INLINE void two_bits(const ChunkRows<Rows>& at, size_t offset, const Take& take) {
   const auto two = W::set(0x03030303u);
   FACET_CPU_UNROLL for (int h = 0; h < 2; ++h) {
     typename W::I raw[4];
-    W::load_dwords(at.rows, offset + 16 * static_cast<size_t>(h), raw);
+    load_dwords<W>(at.rows, offset + 16 * static_cast<size_t>(h), raw);
     FACET_CPU_UNROLL for (int k = 0; k < 4; ++k) {
       take(0, 4 * h + k, W::bit_and(raw[k], two));
       take(1, 4 * h + k, W::bit_and(W::template right<2>(raw[k]), two));
@@ -375,11 +416,12 @@ struct Format<W, facet_block_q2_k> {
   static constexpr bool kHalves = true, kMins = true, kBytes = false;
   static constexpr int kZero = 0;
 
-  FACET_CPU_INLINE static void scales(const ChunkRows& at, Scales<W>& out) {
-    const auto d = half_field<W, Block>(at, offsetof(Block, d));
-    const auto minus_dmin = W::mul(W::set(-1.0f), half_field<W, Block>(at, offsetof(Block, dmin)));
+  template <typename Rows>
+  FACET_CPU_INLINE static void scales(const ChunkRows<Rows>& at, Scales<W>& out) {
+    const auto d = half_field<W>(at.rows, offsetof(Block, d));
+    const auto minus_dmin = W::mul(W::set(-1.0f), half_field<W>(at.rows, offsetof(Block, dmin)));
     typename W::I both[4];
-    W::load_dwords(at.rows, offsetof(Block, scales), both);
+    load_dwords<W>(at.rows, offsetof(Block, scales), both);
     const auto four = W::set(0x0f0f0f0fu);
     FACET_CPU_UNROLL for (int g = 0; g < 16; ++g) {
       auto scales = W::bit_and(both[g / 4], four), mins = W::bit_and(W::template right<4>(both[g / 4]), four);
@@ -387,8 +429,8 @@ struct Format<W, facet_block_q2_k> {
       out.m[g / 2][g % 2] = W::mul(minus_dmin, unsigned_byte<W>(mins, g % 4));
     }
   }
-  template <typename Take>
-  FACET_CPU_INLINE static void quants(const ChunkRows& at, uint32_t block, const Take& take) {
+  template <typename Rows, typename Take>
+  FACET_CPU_INLINE static void quants(const ChunkRows<Rows>& at, uint32_t block, const Take& take) {
     two_bits<W>(at, offsetof(Block, qs) + 8 * size_t{block}, take);
   }
 };
@@ -400,21 +442,26 @@ struct Format<W, facet_block_q3_k> {
   static constexpr bool kHalves = true, kMins = false, kBytes = false;
   static constexpr int kZero = 4;
 
-  FACET_CPU_INLINE static void scales(const ChunkRows& at, Scales<W>& out) {
+  template <typename Rows>
+  FACET_CPU_INLINE static void scales(const ChunkRows<Rows>& at, Scales<W>& out) {
     float scales[16][W::kOutputs];
     for (uint32_t r = 0; r < W::kOutputs; ++r) {
-      Block block;
-      std::memcpy(&block, at.rows.row(r), sizeof block);
-      const float d = facet_f16_to_f32(block.d);
-      for (int g = 0; g < 16; ++g) scales[g][r] = d * static_cast<float>(facet_q3_k_scale(block.scales, g));
+      uint32_t packed[3];
+      for (size_t k = 0; k < 3; ++k) {
+        packed[k] = at.rows.template field<uint32_t>(r, offsetof(Block, scales) + 4 * k);
+      }
+      uint8_t bytes[sizeof packed];
+      std::memcpy(bytes, packed, sizeof packed);
+      const float d = facet_f16_to_f32(at.rows.template field<uint16_t>(r, offsetof(Block, d)));
+      for (int g = 0; g < 16; ++g) scales[g][r] = d * static_cast<float>(facet_q3_k_scale(bytes, g));
     }
     for (int g = 0; g < 16; ++g) out.d[g / 2][g % 2] = W::load(scales[g]);
   }
-  template <typename Take>
-  FACET_CPU_INLINE static void quants(const ChunkRows& at, uint32_t block, const Take& take) {
+  template <typename Rows, typename Take>
+  FACET_CPU_INLINE static void quants(const ChunkRows<Rows>& at, uint32_t block, const Take& take) {
     typename W::I high[8];  // the bits of all units; those of this one are brought down
-    W::load_dwords(at.rows, offsetof(Block, hmask), high);
-    W::load_dwords(at.rows, offsetof(Block, hmask) + 16, high + 4);
+    load_dwords<W>(at.rows, offsetof(Block, hmask), high);
+    load_dwords<W>(at.rows, offsetof(Block, hmask) + 16, high + 4);
     FACET_CPU_UNROLL for (int g = 0; g < 8; ++g) high[g] = W::right(high[g], static_cast<int>(block));
     two_bits<W>(at, offsetof(Block, qs) + 8 * size_t{block}, [&](int b, int g, auto w) FACET_CPU_LAMBDA {
       take(b, g, W::add_where(w, high[g], W::set(0x01010101u << b), 4));

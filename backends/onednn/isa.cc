@@ -81,6 +81,18 @@ Isa choose_isa(const char* wanted) {
   plugin::invalid(std::string("FACET_ISA=") + wanted + " is none of" + names);
 }
 
+bool reads_ahead_best_alone() {
+#if defined(__x86_64__)
+  static const bool amd = [] {
+    __builtin_cpu_init();
+    return __builtin_cpu_is("amd") != 0;
+  }();
+  return amd;
+#else
+  return false;
+#endif
+}
+
 std::string cpu_name() {
   std::string name;
 #if defined(__x86_64__)

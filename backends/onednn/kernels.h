@@ -76,6 +76,7 @@ struct MatmulTile {
   uint32_t type, width;    // of the weight
   const uint8_t* weights;  // the first output's row, in the file's blocks
   size_t weight_stride;    // bytes from one output to the next
+  const uint8_t* packed;   // the same outputs packed (packing.h), whole groups of them; or NULL
   const std::byte* acts;   // the first row, of act_kind(type)
   size_t act_stride;       // bytes
   uint32_t rows, outputs;  // at most kMaxTileRows rows

@@ -1,4 +1,5 @@
-// The weights of some outputs side by side: where each output's row of blocks lies.
+// The weights of some outputs side by side: where each output's row of blocks lies, in the file's layout or
+// packed (packing.h).
 //
 // Sixteen addresses would take all registers of the CPU. x86 adds up to eight times a register to another in
 // a load, so two addresses and four strides make all sixteen.
@@ -8,8 +9,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "backends/onednn/kernels.h"
+#include "backends/onednn/packing.h"
 
 #if defined(__clang__)
 #define FACET_CPU_UNROLL _Pragma("clang loop unroll(full)")
@@ -53,9 +56,36 @@ class OutputRows {
     }
   }
 
+  template <typename T>
+  FACET_CPU_INLINE T field(size_t r, size_t offset) const {
+    T value;
+    std::memcpy(&value, row(r) + offset, sizeof value);
+    return value;
+  }
+
  private:
   const uint8_t *first_, *ninth_;
   size_t one_, three_, five_, seven_;
+};
+
+class PackedRows {
+ public:
+  // The outputs from `output` on of a group that begins at `group`.
+  FACET_CPU_INLINE PackedRows(const uint8_t* group, uint32_t output) : group_(group), output_(output) {}
+
+  // The field of type T at `offset` of the blocks, of all outputs.
+  template <typename T>
+  FACET_CPU_INLINE const T* fields(size_t offset) const {
+    return reinterpret_cast<const T*>(group_ + kPackedOutputs * offset) + output_;
+  }
+  template <typename T>
+  FACET_CPU_INLINE T field(size_t r, size_t offset) const {
+    return fields<T>(offset)[r];
+  }
+
+ private:
+  const uint8_t* group_;
+  size_t output_;
 };
 
 }  // namespace

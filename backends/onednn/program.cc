@@ -5,6 +5,7 @@
 
 #include "backends/onednn/context.h"
 #include "backends/onednn/device.h"
+#include "backends/onednn/packing.h"
 
 namespace facet::cpu {
 
@@ -16,6 +17,7 @@ Program::Program(Device& device, plugin::Description description)
   rotation_of_.assign(ops, FACET_NONE);
   decoded_.resize(description_.weights.size());
   for (uint32_t op = 0; op < ops; ++op) prepare(op);
+  if (device.kernels().isa != Isa::kPortable) plan_packing();
 
   cuts_ = {0};
   cut_steps_ = {0};
@@ -62,6 +64,36 @@ void Program::prepare_matrix(uint32_t number) {
   prepared = {weight.type, static_cast<uint32_t>(weight.dims[0]), static_cast<uint32_t>(weight.dims[1]),
               static_cast<const uint8_t*>(weight.data), facet_row_bytes(weight.type, weight.dims[0])};
   scratch_bytes_ = std::max(scratch_bytes_, matmul_scratch(prepared.type, prepared.width));
+}
+
+// What a matmul or experts read, but for weights of which other ops read some rows alone.
+void Program::plan_packing() {
+  std::vector<bool> multiplied(description_.weights.size());
+  for (const facet_op& op : description_.ops) {
+    const uint32_t count = op.kind == FACET_OP_MATMUL ? 1 : op.kind == FACET_OP_EXPERTS ? 3 : 0;
+    for (uint32_t i = 0; i < count; ++i) {
+      if (op.weights[i] != FACET_NONE) multiplied[op.weights[i]] = true;
+    }
+  }
+  std::vector<uint32_t> matrices;
+  for (uint32_t number = 0; number < multiplied.size(); ++number) {
+    const facet_weight& weight = description_.weights[number];
+    if (multiplied[number] && can_pack(weight.type, weight.dims[1])) matrices.push_back(number);
+  }
+  packing_ = std::make_unique<PackedFile>(description_, matrices);
+}
+
+bool Program::pack(const std::string& path) {
+  if (packed_bytes() == 0) return plugin::Program::pack(path);
+  if (!packing_->step(path)) return false;
+  packed_ = true;
+  return true;
+}
+
+PreparedWeight Program::prepared(uint32_t weight) const {
+  PreparedWeight prepared = prepared_[weight];
+  if (packed_) prepared.packed = packing_->matrix(weight);
+  return prepared;
 }
 
 const float* Program::floats_of(uint32_t number) {

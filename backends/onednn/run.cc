@@ -117,6 +117,7 @@ void Run::multiply(const std::vector<Product>& products) {
     tile.width = weight.width;
     tile.weights = weight.rows + piece.output * weight.stride;
     tile.weight_stride = weight.stride;
+    if (weight.packed != nullptr) tile.packed = weight.packed + piece.output * weight.stride;
     tile.acts = product.acts + piece.row * product.act_stride;
     tile.act_stride = product.act_stride;
     tile.rows = piece.rows;

@@ -33,7 +33,7 @@ void Run::run_experts(const Experts& experts) {
   fill_places(experts, places_of_rows);
   multiply_experts(groups, op.weights[0], experts.gate_in, experts.gate, used);
   if (experts.up != FACET_NONE) multiply_experts(groups, op.weights[2], experts.up_in, experts.up, used);
-  const PreparedWeight& downs = program_.prepared(op.weights[1]);
+  const PreparedWeight downs = program_.prepared(op.weights[1]);
   pool_.run(places, [&](uint32_t place, uint32_t) {
     auto* gate = reinterpret_cast<float*>(place_of(experts.gate, used, place));
     const float* up = gate + downs.width;
@@ -55,7 +55,7 @@ void Run::run_experts(const Experts& experts) {
 // Each row of x goes to all its places.
 void Run::fill_places(const Experts& experts, const std::vector<uint32_t>& places_of_rows) {
   const facet_op& op = this->op(experts.op);
-  const PreparedWeight& gates = program_.prepared(op.weights[0]);
+  const PreparedWeight gates = program_.prepared(op.weights[0]);
   auto fill = [&](uint32_t row, ActKind kind, uint32_t to) {
     const std::byte* first = nullptr;
     const size_t bytes = slot(to).row_bytes / experts.used;

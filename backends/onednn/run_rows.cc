@@ -113,7 +113,7 @@ void Run::run_row_op(const RowOp& row_op, uint32_t row, uint32_t worker, uint32_
 }
 
 void Run::embed(const RowOp& row_op, uint32_t row, float* out) const {
-  const PreparedWeight& table = program_.prepared(op(row_op.op).weights[0]);
+  const PreparedWeight table = program_.prepared(op(row_op.op).weights[0]);
   const int32_t token = slice_.rows.tokens[row];
   if (token < 0) {
     std::memcpy(out, slice_.rows.embeddings + size_t{table.width} * static_cast<size_t>(-1 - token),

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "backends/onednn/cache.h"
+#include "backends/onednn/packing.h"
 
 namespace facet::cpu {
 namespace {
@@ -44,8 +45,10 @@ struct Buffer {
   std::vector<std::byte> room;
 };
 
+// `packed`: a group of outputs is read from there.
 std::vector<float> multiply(const Kernels& kernels, uint32_t type, uint32_t rows,
-                            const std::vector<uint8_t>& weights, const std::vector<float>& x) {
+                            const std::vector<uint8_t>& weights, const std::vector<float>& x,
+                            const uint8_t* packed = nullptr) {
   ActKind kind = act_kind(type);
   ActRow row(kind, kWidth);
   Buffer acts(row.bytes * rows), scratch(matmul_scratch(type, kWidth));
@@ -54,16 +57,41 @@ std::vector<float> multiply(const Kernels& kernels, uint32_t type, uint32_t rows
     if (kind == ActKind::kFloat) std::memcpy(act, &x[r * kWidth], row.bytes);
     if (kind == ActKind::kBlocks) kernels.quantise(&x[r * kWidth], kWidth, act);
   }
-  std::vector<float> out(size_t{rows} * kOutputs);
-  MatmulTile tile{type,        kWidth,    weights.data(), facet_row_bytes(type, kWidth),
-                  acts.data(), row.bytes, rows,           kOutputs,
-                  out.data(),  kOutputs,  scratch.data()};
+  const uint32_t outputs = packed == nullptr ? kOutputs : kPackedOutputs;
+  std::vector<float> out(size_t{rows} * outputs);
+  MatmulTile tile{};
+  tile.type = type;
+  tile.width = kWidth;
+  tile.weights = weights.data();
+  tile.weight_stride = facet_row_bytes(type, kWidth);
+  tile.packed = packed;
+  tile.acts = acts.data();
+  tile.act_stride = row.bytes;
+  tile.rows = rows;
+  tile.outputs = outputs;
+  tile.out = out.data();
+  tile.out_stride = outputs;
+  tile.scratch = scratch.data();
   kernels.matmul(tile);
   return out;
 }
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+// Whether a packed group gives what the file's outputs do, which are the first of `want`.
+bool packed_is_same(const Kernels& kernels, uint32_t type, uint32_t rows, const std::vector<uint8_t>& weights,
+                    const std::vector<float>& x, const std::vector<float>& want) {
+  const size_t row_bytes = facet_row_bytes(type, kWidth);
+  std::vector<uint8_t> packed(kPackedOutputs * row_bytes);
+  pack_group(type, weights.data(), row_bytes, packed.data());
+  const std::vector<float> got = multiply(kernels, type, rows, weights, x, packed.data());
+  for (uint32_t r = 0; r < rows; ++r) {
+    if (std::memcmp(&got[r * kPackedOutputs], &want[r * kOutputs], kPackedOutputs * sizeof(float)) != 0)
+      return false;
+  }
+  return true;
 }
 
 // A row through every row kernel.
@@ -110,8 +138,11 @@ std::string difference(const Kernels& tried, const Kernels& trusted) {
   for (uint32_t type : kTypes) {
     const std::vector<uint8_t> weights = random_weights(type, random);
     for (uint32_t rows : {1u, 3u, 8u, 15u}) {
-      if (!same_bits(multiply(tried, type, rows, weights, x), multiply(trusted, type, rows, weights, x))) {
-        return std::string("matmul of ") + facet_type_name(type) + ", " + std::to_string(rows) + " rows";
+      const std::string what = std::string(facet_type_name(type)) + ", " + std::to_string(rows) + " rows";
+      const std::vector<float> want = multiply(trusted, type, rows, weights, x);
+      if (!same_bits(multiply(tried, type, rows, weights, x), want)) return "matmul of " + what;
+      if (can_pack(type, kPackedOutputs) && !packed_is_same(tried, type, rows, weights, x, want)) {
+        return "matmul of packed " + what;
       }
     }
   }

@@ -26,8 +26,8 @@ struct Chunk {
   Scales<W> scales;
 };
 
-template <typename W, typename Format>
-inline void unpack(const ChunkRows& at, Chunk<W>& chunk) {
+template <typename W, typename Format, typename Rows>
+inline void unpack(const ChunkRows<Rows>& at, Chunk<W>& chunk) {
   Format::scales(at, chunk.scales);
   for (uint32_t unit = 0; unit < at.blocks; unit += Format::kUnit) {
     Format::quants(at, unit, [&](int b, int g, auto w) FACET_CPU_LAMBDA {
@@ -155,20 +155,29 @@ inline void multiply_chunk(const Chunk<W>* chunk, uint32_t blocks, const ChunkAc
 // time. It is for the second-level cache: the first one has no room for a wide of outputs and the next.
 //
 // Where a wide of outputs is small, in the order of memory and so far ahead that the rows which lie last are
-// there in time; else some chunks ahead in the same rows.
+// there in time; else some chunks ahead in the same rows. Packed weights in the order of memory, unless the
+// CPU does it better by itself.
 class Ahead {
  public:
   // `outputs` are read side by side, in `blocks` blocks of 32, of which 8 have `bytes`.
   Ahead(const MatmulTile& tile, uint32_t outputs, uint32_t blocks, size_t bytes)
-      : next_(tile.weights),
-        end_(tile.weights + tile.outputs * tile.weight_stride),
+      : next_(tile.packed != nullptr ? tile.packed : tile.weights),
+        end_(next_ + tile.outputs * tile.weight_stride),
         wide_(outputs * tile.weight_stride),
         row_(tile.weight_stride),
         chunk_(bytes),
         outputs_(outputs),
-        small_(wide_ <= 24 * 1024),
+        small_(tile.packed != nullptr || wide_ <= 24 * 1024),
         step_(small_ ? wide_ / blocks + 1 : outputs / 8) {
-    if (small_) {
+    if (tile.packed != nullptr) {
+      if (reads_ahead_best_alone()) next_ = end_;
+      const size_t all = static_cast<size_t>(end_ - next_);
+      if (outputs <= kPackedOutputs) {
+        memory(4096);
+      } else {
+        next_ += wide_ < all ? wide_ : all;
+      }
+    } else if (small_) {
       memory(wide_ > 16 * 1024 ? wide_ : 16 * 1024);
     } else {
       for (uint32_t chunk = 0; chunk * outputs * bytes < 12 * 1024; ++chunk) rows(outputs);
@@ -214,9 +223,33 @@ class Ahead {
   size_t step_;  // per block: bytes; else rows
 };
 
+// A tile's weights as they lie in the file.
+struct FileWeights {
+  const MatmulTile& tile;
+  Ahead& ahead;
+  size_t stride;  // bytes from one output to the next that is read with it
+
+  // The rows of outputs from `first` on, from byte `offset` of a row on.
+  FACET_CPU_INLINE OutputRows rows(uint32_t first, size_t offset) const {
+    return {tile.weights + first * tile.weight_stride + offset, stride};
+  }
+  FACET_CPU_INLINE void advance(uint32_t blocks) const { ahead.advance(blocks); }
+};
+
+struct PackedWeights {
+  const MatmulTile& tile;
+  Ahead& ahead;
+
+  FACET_CPU_INLINE PackedRows rows(uint32_t first, size_t offset) const {
+    const size_t group = first / kPackedOutputs * kPackedOutputs;
+    return {tile.packed + group * tile.weight_stride + kPackedOutputs * offset, first % kPackedOutputs};
+  }
+  FACET_CPU_INLINE void advance(uint32_t blocks) const { ahead.advance(blocks); }
+};
+
 // sum of R rows, brought forward by a unit: what is taken apart is multiplied at once.
-template <typename W, typename Format, int R>
-FACET_CPU_INLINE void multiply_unit(const ChunkRows& at, const Scales<W>& scales, uint32_t unit,
+template <typename W, typename Format, int R, typename Rows>
+FACET_CPU_INLINE void multiply_unit(const ChunkRows<Rows>& at, const Scales<W>& scales, uint32_t unit,
                                     const ChunkActs& acts, typename W::F* sum) {
   constexpr int kUnit = Format::kUnit, kParts = Format::kHalves ? 2 : 1, kGroups = 8 / kParts;
   typename W::I dots[kUnit][kParts][R];
@@ -253,40 +286,46 @@ FACET_CPU_INLINE void multiply_unit(const ChunkRows& at, const Scales<W>& scales
   }
 }
 
-// A wide of outputs from `first` on, times R rows; `count` outputs are stored.
-template <typename W, typename Block, int R>
+// T wides of outputs from `first` on, times R rows; of one wide `count` outputs are stored.
+template <typename W, typename Block, int R, int T, typename Weights>
 inline void multiply_few(const MatmulTile& tile, const ActRow& row, uint32_t first, uint32_t count,
-                         size_t stride, Ahead& ahead) {
+                         const Weights& weights) {
   using F = Format<W, Block>;
   const uint32_t blocks = tile.width / kBlock;
-  typename W::F sum[R];
-  FACET_CPU_UNROLL for (int r = 0; r < R; ++r) sum[r] = W::set(0.0f);
+  typename W::F sums[T][R];
+  for (auto& of_wide : sums) {
+    FACET_CPU_UNROLL for (int r = 0; r < R; ++r) of_wide[r] = W::set(0.0f);
+  }
   for (uint32_t block = 0; block < blocks; block += 8) {
     const uint32_t n = blocks - block < 8 ? blocks - block : 8;
-    const uint8_t* weights = tile.weights + first * tile.weight_stride + block / F::kBlocks * sizeof(Block);
-    const ChunkRows at{OutputRows(weights, stride), n};
     const ChunkActs acts(tile, row, 0, block);
-    Scales<W> scales;
-    F::scales(at, scales);
-    for (uint32_t unit = 0; unit < n; unit += F::kUnit) {
-      ahead.advance(F::kUnit);
-      multiply_unit<W, F, R>(at, scales, unit, acts, sum);
+    for (uint32_t t = 0; t < T; ++t) {
+      const uint32_t output = first + t * W::kOutputs;
+      const ChunkRows at{weights.rows(output, block / F::kBlocks * sizeof(Block)), n};
+      Scales<W> scales;
+      F::scales(at, scales);
+      for (uint32_t unit = 0; unit < n; unit += F::kUnit) {
+        weights.advance(F::kUnit);
+        multiply_unit<W, F, R>(at, scales, unit, acts, sums[t]);
+      }
     }
   }
-  FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
-    float* out = tile.out + static_cast<size_t>(r) * tile.out_stride + first;
-    if (count == 1) {
-      W::store_first(out, 1, sum[r]);
-    } else {
-      W::store(out, sum[r]);
+  for (uint32_t t = 0; t < T; ++t) {
+    FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
+      float* out = tile.out + static_cast<size_t>(r) * tile.out_stride + first + t * W::kOutputs;
+      if (count == 1) {
+        W::store_first(out, 1, sums[t][r]);
+      } else {
+        W::store(out, sums[t][r]);
+      }
     }
   }
 }
 
 // T wides of outputs from `first` on, of which `count` are stored.
-template <typename W, typename Block, int T>
+template <typename W, typename Block, int T, typename Weights>
 inline void multiply_wides(const MatmulTile& tile, const ActRow& row, uint32_t first, uint32_t count,
-                           size_t stride, Ahead& ahead) {
+                           const Weights& weights) {
   using F = Format<W, Block>;
   auto* sums = reinterpret_cast<float*>(tile.scratch);  // [rows, T * outputs of a wide]
   const uint32_t blocks = tile.width / kBlock;
@@ -294,10 +333,10 @@ inline void multiply_wides(const MatmulTile& tile, const ActRow& row, uint32_t f
   for (uint32_t block = 0; block < blocks; block += 8) {
     const uint32_t n = blocks - block < 8 ? blocks - block : 8;
     Chunk<W> chunk[T];
-    const uint8_t* weights = tile.weights + first * tile.weight_stride + block / F::kBlocks * sizeof(Block);
-    ahead.advance(8);
+    weights.advance(8);
     for (uint32_t t = 0; t < T; ++t) {
-      unpack<W, F>({OutputRows(weights + t * W::kOutputs * stride, stride), n}, chunk[t]);
+      const uint32_t output = first + t * W::kOutputs;
+      unpack<W, F>(ChunkRows{weights.rows(output, block / F::kBlocks * sizeof(Block)), n}, chunk[t]);
     }
     uint32_t r = 0;
     auto advance = [&](auto many) {
@@ -323,19 +362,19 @@ inline void multiply_wides(const MatmulTile& tile, const ActRow& row, uint32_t f
   }
 }
 
-// Calls multiply(first, count, stride) for the wides of outputs from `first` on.
+// Calls multiply(first, count, weights) for the wides of outputs from `first` on.
 template <typename W, typename Multiply>
-FACET_CPU_INLINE void each_wide(const MatmulTile& tile, uint32_t first, const Multiply& multiply) {
-  for (; first + W::kOutputs <= tile.outputs; first += W::kOutputs) {
-    multiply(first, W::kOutputs, tile.weight_stride);
-  }
+FACET_CPU_INLINE void each_wide(const MatmulTile& tile, uint32_t first, Ahead& ahead,
+                                const Multiply& multiply) {
+  const FileWeights weights{tile, ahead, tile.weight_stride};
+  for (; first + W::kOutputs <= tile.outputs; first += W::kOutputs) multiply(first, W::kOutputs, weights);
   if (first == tile.outputs) return;
   if (tile.outputs > W::kOutputs) {  // some again, with the same results
-    multiply(tile.outputs - W::kOutputs, W::kOutputs, tile.weight_stride);
+    multiply(tile.outputs - W::kOutputs, W::kOutputs, weights);
     return;
   }
   // A wide of the same output many times over.
-  for (; first < tile.outputs; ++first) multiply(first, 1, 0);
+  for (; first < tile.outputs; ++first) multiply(first, 1, FileWeights{tile, ahead, 0});
 }
 
 // The most rows that are multiplied in registers: they hold a sum of each row and each part of a unit.
@@ -345,32 +384,60 @@ constexpr uint32_t few_rows() {
   return W::kFewSums / each < 1 ? 1 : W::kFewSums / each > 4 ? 4 : W::kFewSums / each;
 }
 
+template <typename W, typename Block, int R>
+inline void matmul_few(const MatmulTile& tile, const ActRow& row) {
+  const uint32_t blocks = tile.width / kBlock;
+  const size_t bytes = 8 / Format<W, Block>::kBlocks * sizeof(Block);
+  if (tile.packed == nullptr) {
+    Ahead ahead(tile, W::kOutputs, blocks, bytes);
+    return each_wide<W>(tile, 0, ahead, [&](uint32_t first, uint32_t count, const FileWeights& weights) {
+      multiply_few<W, Block, R, 1>(tile, row, first, count, weights);
+    });
+  }
+  // A whole group at a time, so that memory is read in its order.
+  constexpr int kWides = kPackedOutputs / W::kOutputs;
+  Ahead ahead(tile, W::kOutputs, blocks, bytes);
+  for (uint32_t first = 0; first < tile.outputs; first += kPackedOutputs) {
+    multiply_few<W, Block, R, kWides>(tile, row, first, kPackedOutputs, PackedWeights{tile, ahead});
+  }
+}
+
 template <typename W, typename Block>
-void matmul_wide(const MatmulTile& tile) {
-  using F = Format<W, Block>;
-  const ActRow row(ActKind::kBlocks, tile.width);
+inline void matmul_many(const MatmulTile& tile, const ActRow& row) {
   // For few rows the time goes to the weights, and more of them at once would crowd the first-level cache.
   const bool many = tile.rows >= static_cast<uint32_t>(W::kRows);
   constexpr uint32_t kTogether = W::kWides * W::kOutputs;
-  Ahead ahead(tile, many ? kTogether : W::kOutputs, tile.width / kBlock, 8 / F::kBlocks * sizeof(Block));
-  auto few = [&](auto rows) {
-    constexpr int R = decltype(rows)::value;
-    each_wide<W>(tile, 0, [&](uint32_t first, uint32_t count, size_t stride) {
-      multiply_few<W, Block, R>(tile, row, first, count, stride, ahead);
-    });
+  Ahead ahead(tile, many ? kTogether : W::kOutputs, tile.width / kBlock,
+              8 / Format<W, Block>::kBlocks * sizeof(Block));
+  auto one = [&](uint32_t first, uint32_t count, const auto& weights) {
+    multiply_wides<W, Block, 1>(tile, row, first, count, weights);
   };
-  constexpr uint32_t kFew = few_rows<W, F>();
-  if (tile.rows == 1) return few(std::integral_constant<int, 1>());
-  if (kFew >= 2 && tile.rows == 2) return few(std::integral_constant<int, 2>());
-  if (kFew >= 3 && tile.rows == 3) return few(std::integral_constant<int, 3>());
-  if (kFew >= 4 && tile.rows == 4) return few(std::integral_constant<int, 4>());
-  uint32_t first = 0;
-  for (; many && first + kTogether <= tile.outputs; first += kTogether) {
-    multiply_wides<W, Block, W::kWides>(tile, row, first, kTogether, tile.weight_stride, ahead);
+  auto together = [&](const auto& weights) {
+    uint32_t first = 0;
+    for (; many && first + kTogether <= tile.outputs; first += kTogether) {
+      multiply_wides<W, Block, W::kWides>(tile, row, first, kTogether, weights);
+    }
+    return first;
+  };
+  if (tile.packed == nullptr) {
+    each_wide<W>(tile, together(FileWeights{tile, ahead, tile.weight_stride}), ahead, one);
+  } else {
+    const PackedWeights weights{tile, ahead};
+    for (uint32_t first = together(weights); first < tile.outputs; first += W::kOutputs) {
+      one(first, W::kOutputs, weights);
+    }
   }
-  each_wide<W>(tile, first, [&](uint32_t output, uint32_t count, size_t stride) {
-    multiply_wides<W, Block, 1>(tile, row, output, count, stride, ahead);
-  });
+}
+
+template <typename W, typename Block>
+void matmul_wide(const MatmulTile& tile) {
+  const ActRow row(ActKind::kBlocks, tile.width);
+  constexpr uint32_t kFew = few_rows<W, Format<W, Block>>();
+  if (tile.rows == 1) return matmul_few<W, Block, 1>(tile, row);
+  if (kFew >= 2 && tile.rows == 2) return matmul_few<W, Block, 2>(tile, row);
+  if (kFew >= 3 && tile.rows == 3) return matmul_few<W, Block, 3>(tile, row);
+  if (kFew >= 4 && tile.rows == 4) return matmul_few<W, Block, 4>(tile, row);
+  matmul_many<W, Block>(tile, row);
 }
 
 template <typename W>

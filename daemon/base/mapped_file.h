@@ -27,9 +27,11 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
+  // Device, inode, size and time of the last change: another file, or other contents, have another one.
+  const std::string& identity() const { return identity_; }
 
  private:
-  std::string path_;
+  std::string path_, identity_;
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
 };

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "daemon/base/result.h"
+#include "daemon/engine/packed_weights.h"
 #include "daemon/link/messages.h"
 
 namespace facet::engine {
@@ -28,6 +29,7 @@ struct EngineOptions {
   uint32_t chunk = 256;                    // rows of a step: how much of a prompt is read at once
   uint32_t slice_micros = 4000;            // of computing, between looks at what was asked meanwhile
   uint32_t background_nice = 5;            // of the device's threads while only background work is there
+  PackingOptions packing;
 };
 
 class Engine {

@@ -33,6 +33,8 @@ Result<EngineOptions> options_of(const link::EngineSettings& settings) {
   options.max_waiting = settings.max_waiting;
   options.chunk = settings.chunk;
   options.background_nice = settings.background_nice;
+  options.packing = {packed_weights_folder(settings.packed_weights), settings.packed_weights_bytes,
+                     PackingOptions::Make::kBackground};
   return options;
 }
 

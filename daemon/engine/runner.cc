@@ -22,16 +22,20 @@ void device_failed(const Error& error) {
 Result<Runner> Runner::create(plugins::Device& device, std::shared_ptr<const model::Model> model,
                               const RunnerOptions& options) {
   const facet_program_desc desc = model->program().desc(options.cache_type);
-  FACET_TRY(plugins::Program program, device.create_program(desc));
-  FACET_TRY(RunnerBytes bytes, bytes_of(device, program, *model, options));
+  FACET_TRY(plugins::Program made, device.create_program(desc));
+  auto program = std::make_unique<plugins::Program>(std::move(made));
+  FACET_TRY(RunnerBytes bytes, bytes_of(device, *program, *model, options));
   FACET_TRY(plugins::Cache cache, device.create_cache(*desc.cache, options.pages));
   std::vector<Place> places;
   for (uint32_t i = 0; i < options.places; ++i) {
-    FACET_TRY(plugins::Context context, program.create_context(options.max_rows, options.max_selected));
+    FACET_TRY(plugins::Context context, program->create_context(options.max_rows, options.max_selected));
     places.push_back({std::move(context)});
   }
-  return Runner(std::move(model), std::move(program), std::move(cache), std::move(places), bytes,
+  Runner runner(std::move(model), std::move(program), std::move(cache), std::move(places), bytes,
                 options.max_rows, options.slice_micros);
+  runner.packed_ = std::make_unique<PackedWeights>(*runner.program_, runner.model().file(),
+                                                   device.backend_name(), options.packing);
+  return runner;
 }
 
 Result<RunnerBytes> Runner::bytes_of(plugins::Device& device, const plugins::Program& program,
@@ -47,8 +51,9 @@ Result<RunnerBytes> Runner::bytes_of(plugins::Device& device, const plugins::Pro
   return bytes;
 }
 
-Runner::Runner(std::shared_ptr<const model::Model> model, plugins::Program program, plugins::Cache cache,
-               std::vector<Place> places, RunnerBytes bytes, uint32_t max_rows, Micros slice_micros)
+Runner::Runner(std::shared_ptr<const model::Model> model, std::unique_ptr<plugins::Program> program,
+               plugins::Cache cache, std::vector<Place> places, RunnerBytes bytes, uint32_t max_rows,
+               Micros slice_micros)
     : model_(std::move(model)),
       per_layer_(per_layer_rows(*model_, max_rows)),
       program_(std::move(program)),

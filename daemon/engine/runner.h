@@ -15,6 +15,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/result.h"
 #include "daemon/engine/batch.h"
+#include "daemon/engine/packed_weights.h"
 #include "daemon/engine/pages.h"
 #include "daemon/engine/run_costs.h"
 #include "daemon/engine/token_rows.h"
@@ -32,6 +33,7 @@ struct RunnerOptions {
   // That a slice is to last, at least one cut: long against the cost of a submit (tens of microseconds),
   // short against what a person notices.
   Micros slice_micros = 4000;
+  PackingOptions packing;
 };
 
 // Bytes that a runner takes, known before it is made. Mapped weights are not among them.
@@ -86,15 +88,17 @@ class Runner {
     Micros took = 0;  // so far
   };
 
-  Runner(std::shared_ptr<const model::Model> model, plugins::Program program, plugins::Cache cache,
-         std::vector<Place> places, RunnerBytes bytes, uint32_t max_rows, Micros slice_micros);
+  Runner(std::shared_ptr<const model::Model> model, std::unique_ptr<plugins::Program> program,
+         plugins::Cache cache, std::vector<Place> places, RunnerBytes bytes, uint32_t max_rows,
+         Micros slice_micros);
 
   void read(uint32_t place, uint32_t port, uint32_t first, uint32_t rows, std::span<float> values);
-  uint32_t last_cut() const { return static_cast<uint32_t>(program_.cuts().size()) - 1; }
+  uint32_t last_cut() const { return static_cast<uint32_t>(program_->cuts().size()) - 1; }
 
   std::shared_ptr<const model::Model> model_;  // first: the weights outlive the program
   std::optional<TokenRows> per_layer_;
-  plugins::Program program_;
+  std::unique_ptr<plugins::Program> program_;  // which the next one knows by its address
+  std::unique_ptr<PackedWeights> packed_;
   plugins::Cache cache_;
   std::vector<Place> places_;
   RunnerBytes bytes_;

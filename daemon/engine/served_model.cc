@@ -48,6 +48,7 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(plugins::Device& device, 
   wanted.max_selected = options.max_sequences;
   wanted.places = kClasses;
   wanted.slice_micros = options.slice_micros;
+  wanted.packing = options.packing;
   auto pools = std::make_unique<PagePools>(wanted.pages, model->windows());
   for (uint32_t group = 0; group < pools->groups(); ++group) {
     pools->pool(group).set_aside(plan.set_aside[group]);

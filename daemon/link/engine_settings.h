@@ -15,6 +15,8 @@ struct EngineSettings {
   uint32_t max_waiting = 1024;
   uint32_t chunk = 256;
   uint32_t background_nice = 5;
+  std::string packed_weights = "auto";
+  uint64_t packed_weights_bytes = 1ull << 36;
 };
 
 // In the section `engine`.
@@ -46,6 +48,11 @@ inline settings::Table engine_table(EngineSettings& to) {
       number("chunk", "rows of a step: how much of a prompt is read at once", &to.chunk, 1, 4096),
       number("background-nice", "nice value of background work while nothing else is asked",
              &to.background_nice, 0, 19),
+      {"engine", "packed-weights", "FOLDER",
+       "keeps copies of weights that run faster; none: no copies; auto: the engine's cache folder",
+       &to.packed_weights},
+      {"engine", "packed-weights-bytes", "BYTES", "they take at most this much of the disk",
+       &to.packed_weights_bytes, Place::kAnywhere},
   };
 }
 

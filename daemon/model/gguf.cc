@@ -137,6 +137,12 @@ Result<GgufFile> GgufFile::open(const std::string& path) {
   return file;
 }
 
+std::string GgufFile::identity() const {
+  std::string all;
+  for (const MappedFile& map : maps_) all += map.identity();
+  return all;
+}
+
 Result<GgufFile> GgufFile::open_alone(const std::string& path) {
   FACET_TRY(MappedFile map, MappedFile::open(path));
   FACET_TRY(GgufFile file, parse(map.bytes(), path));

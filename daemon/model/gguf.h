@@ -152,6 +152,8 @@ class GgufFile {
   // The mapped files: one, or one per part; none after parse().
   size_t parts() const { return maps_.size(); }
   std::span<const std::byte> mapping(size_t part) const { return maps_[part].bytes(); }
+  // Of all parts (MappedFile::identity).
+  std::string identity() const;
 
   // Metadata of the first part in file order, and by key (nullptr if there is none).
   std::span<const GgufEntry> entries() const { return entries_; }

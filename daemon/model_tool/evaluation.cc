@@ -48,6 +48,8 @@ Result<std::unique_ptr<Evaluation>> Evaluation::create(std::shared_ptr<const mod
   options.cache_type = compute.cache_type;
   options.max_rows = static_cast<uint32_t>(size.rows);
   options.max_selected = static_cast<uint32_t>(size.selected);
+  options.packing = {engine::packed_weights_folder(compute.packed_weights),
+                     engine::PackingOptions().folder_bytes, compute.pack};
   uint64_t bytes = 0;
   for (uint32_t group = 0; group < model->windows().size(); ++group) {
     const uint32_t pages = engine::pages_needed(model->windows()[group], size.positions, size.chunk);

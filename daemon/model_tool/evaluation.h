@@ -30,6 +30,9 @@ struct ComputeOptions {
   std::string backend;   // empty: the first that works
   uint32_t threads = 0;  // 0: the backend chooses
   facet_type cache_type = FACET_TYPE_F16;
+  std::string packed_weights = "auto";  // as the daemon's setting
+  // Copies that are there are used; bench makes them too.
+  engine::PackingOptions::Make pack = engine::PackingOptions::Make::kNever;
 };
 
 struct EvaluationSize {

@@ -95,7 +95,10 @@ Result<json> describe_memory(const model::Model& model, const ComputeOptions& co
   FACET_TRY(plugins::Device device, plugins::open_device(compute.backend, compute.threads));
   FACET_TRY(plugins::Program program, device.create_program(model.program().desc(compute.cache_type)));
   const EvaluationSize size = one_sequence(context);
-  engine::RunnerOptions options{compute.cache_type, {}, static_cast<uint32_t>(size.rows), 1};
+  engine::RunnerOptions options;
+  options.cache_type = compute.cache_type;
+  options.max_rows = static_cast<uint32_t>(size.rows);
+  options.max_selected = 1;
   json groups = json::array();
   for (uint32_t group = 0; group < model.windows().size(); ++group) {
     const uint32_t window = model.windows()[group];
@@ -119,6 +122,7 @@ Result<json> describe_memory(const model::Model& model, const ComputeOptions& co
               {"scratch_rows", size.rows},
               {"scratch_bytes", bytes.scratch},
               {"weights_private_bytes", bytes.weights_private},
+              {"weights_packed_bytes", program.packed_bytes()},
               {"opened_bytes", opened.private_bytes},
               {"private_bytes", opened.private_bytes + bytes.cache + bytes.scratch},
               {"daemon_cache_bytes", daemon.cache_bytes},

@@ -32,6 +32,9 @@ void add_compute(CLI::App* command, ComputeOptions& compute) {
                       "reference, onednn, ...; by default the first that works");
   command->add_option("--threads", compute.threads, "of the backend; 0: it chooses")
       ->check(CLI::Range(0u, kMostThreads));
+  command->add_option("--packed-weights", compute.packed_weights,
+                      "where copies of weights are that run faster; bench makes them; none, or auto: the "
+                      "user's cache folder (default auto)");
   command->add_option_function<std::string>(
       "--cache",
       [&compute](const std::string& name) {
@@ -128,6 +131,7 @@ void add_measuring(CLI::App& app, AllOptions& all, Command& chosen) {
   CLI::App* command = add_command(app, chosen, "bench", "measures tokens per second (medians)", b.file,
                                   [&] { return bench(b); });
   add_compute(command, b.compute);
+  b.compute.pack = engine::PackingOptions::Make::kFirst;
   command->add_option("-p", b.prompt, "tokens of the prompt (default 512)")
       ->check(CLI::Range(0u, kMostTokens));
   command->add_option("-n", b.generate, "tokens to generate (default 128)")

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <fstream>
 #include <string>
+#include <string_view>
 
 namespace facet::model_tool {
 namespace {
@@ -30,9 +31,9 @@ Result<ProcessMemory> process_memory(const model::GgufFile& file) {
   for (std::string line; std::getline(smaps, line);) {
     uintptr_t begin, end;
     uint64_t kib;
-    char kind[8];
-    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " ", &begin, &end) == 2) {
-      weights = is_of(file, begin, end);
+    char kind[8], access[8];
+    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " %7s", &begin, &end, access) == 3) {
+      weights = is_of(file, begin, end) || std::string_view(access) == "r--s";  // a packed copy
     } else if (weights && std::sscanf(line.c_str(), "Rss: %" SCNu64 " kB", &kib) == 1) {
       memory.resident_bytes += kib * 1024;
     } else if (!weights && std::sscanf(line.c_str(), "Private_%5[a-zA-Z]: %" SCNu64 " kB", kind, &kib) == 2) {

@@ -67,6 +67,16 @@ Result<Context> Program::create_context(uint32_t max_rows, uint32_t max_selected
   return context;
 }
 
+Result<bool> Program::pack(const std::string& path) {
+  if (packed_bytes_ == 0) return false;
+  const facet_backend* table = handle_.get_deleter().table;
+  facet_error error = empty_error();
+  const facet_status status = table->program_pack(handle_.get(), path.c_str(), &error);
+  if (status == FACET_OK) return true;
+  if (status == FACET_TIMEOUT) return false;
+  return failed(table, status, error);
+}
+
 uint64_t Cache::page_bytes(uint32_t group) const {
   return handle_.get_deleter().table->cache_page_bytes(handle_.get(), group);
 }
@@ -110,6 +120,8 @@ Result<Program> Device::create_program(const facet_program_desc& desc) {
   if (status != FACET_OK) return failed(table, status, empty_error());
   program.cuts_ = {info.cuts, info.cut_count};
   program.private_bytes_ = info.private_bytes;
+  const bool packs = table->size > offsetof(facet_backend, program_pack) && table->program_pack != nullptr;
+  program.packed_bytes_ = packs ? info.packed_bytes : 0;
   return program;
 }
 

@@ -51,16 +51,24 @@ class Program {
   std::span<const uint32_t> cuts() const { return cuts_; }
   // Bytes of weights that were copied, into other layouts or onto the device.
   uint64_t private_bytes() const { return private_bytes_; }
+  // Bytes of the file that pack() writes; 0: there is nothing to pack.
+  uint64_t packed_bytes() const { return packed_bytes_; }
 
   // Bytes that such a context would take.
   Result<uint64_t> context_bytes(uint32_t max_rows, uint32_t max_selected) const;
   Result<Context> create_context(uint32_t max_rows, uint32_t max_selected);
+
+  // One step, of some milliseconds, towards a copy of the weights in the file `path`, which runs read faster
+  // and which the next program of these weights finds there. True once they do. Serial, from any thread; runs
+  // go on meanwhile, and as before after an Error.
+  Result<bool> pack(const std::string& path);
 
  private:
   friend class Device;
   Owned<facet_program, &facet_backend::program_destroy> handle_;
   std::span<const uint32_t> cuts_;  // the program's own
   uint64_t private_bytes_ = 0;
+  uint64_t packed_bytes_ = 0;
 };
 
 class Cache {

@@ -2,7 +2,7 @@
 //
 // The matmul, per weight type and number of rows: multiplications per second and bytes of weights per second.
 // Names are type/rows/width/MiB of weights: 1 MiB stays in a cache, so that the numbers are those of the
-// kernels; 256 MiB come from memory, as in generation.
+// kernels; 256 MiB come from memory, as in generation; "packed" is the layout of packing.h.
 //
 // Attention, per type of the cache: multiplications per second and bytes of keys and values per second. Names
 // are attention/type/queries/elements of a head/positions.
@@ -18,6 +18,7 @@
 
 #include "backends/onednn/cache.h"
 #include "backends/onednn/kernels.h"
+#include "backends/onednn/packing.h"
 
 using namespace facet::cpu;
 
@@ -30,7 +31,7 @@ std::byte* aligned(std::vector<std::byte>& room) {
   return reinterpret_cast<std::byte*>(round_up(reinterpret_cast<uintptr_t>(room.data()), 64));
 }
 
-void matmul(benchmark::State& state, uint32_t type) {
+void matmul(benchmark::State& state, uint32_t type, bool packed) {
   const Kernels kernels = kernels_of(choose_isa(std::getenv("FACET_ISA")));
   const auto rows = static_cast<uint32_t>(state.range(0));
   const auto width = static_cast<uint32_t>(state.range(1));
@@ -50,11 +51,21 @@ void matmul(benchmark::State& state, uint32_t type) {
     if (kind == ActKind::kFloat) std::memcpy(act, x.data(), row.bytes);
     if (kind == ActKind::kBlocks) kernels.quantise(x.data(), width, act);
   }
-  MatmulTile tile{type, width,    weights.data(), stride,   aligned(act_room),    row.bytes,
-                  rows, kOutputs, out.data(),     kOutputs, aligned(scratch_room)};
+  MatmulTile tile{};
+  tile.type = type;
+  tile.width = width;
+  tile.weight_stride = stride;
+  tile.acts = aligned(act_room);
+  tile.act_stride = row.bytes;
+  tile.rows = rows;
+  tile.outputs = kOutputs;
+  tile.out = out.data();
+  tile.out_stride = kOutputs;
+  tile.scratch = aligned(scratch_room);
   size_t next = 0;
   for (auto _ : state) {
     tile.weights = weights.data() + next * tile_bytes;
+    if (packed) tile.packed = tile.weights;  // no matter what the numbers are
     next = (next + 1) % tiles;
     kernels.matmul(tile);
     benchmark::ClobberMemory();
@@ -101,10 +112,14 @@ int main(int argc, char** argv) {
        {FACET_TYPE_F32, FACET_TYPE_F16, FACET_TYPE_BF16, FACET_TYPE_Q4_0, FACET_TYPE_Q4_1, FACET_TYPE_Q5_0,
         FACET_TYPE_Q5_1, FACET_TYPE_Q8_0, FACET_TYPE_Q2_K, FACET_TYPE_Q3_K, FACET_TYPE_Q4_K, FACET_TYPE_Q5_K,
         FACET_TYPE_Q6_K, FACET_TYPE_IQ4_NL, FACET_TYPE_IQ4_XS}) {
-    auto run = [type](benchmark::State& state) { matmul(state, type); };
-    benchmark::RegisterBenchmark(facet_type_name(type), run)
-        ->ArgsProduct({{1, 4, 64}, {1024}, {1}})
-        ->ArgsProduct({{1}, {1536, 6144}, {256}});
+    for (bool packed : {false, true}) {
+      if (packed && !can_pack(type, kOutputs)) continue;
+      auto run = [type, packed](benchmark::State& state) { matmul(state, type, packed); };
+      benchmark::RegisterBenchmark((facet_type_name(type) + std::string(packed ? ",packed" : "")).c_str(),
+                                   run)
+          ->ArgsProduct({{1, 4, 8, 64}, {1024}, {1}})
+          ->ArgsProduct({{1}, {1536, 6144}, {256}});
+    }
   }
   for (uint32_t type : {FACET_TYPE_F32, FACET_TYPE_F16, FACET_TYPE_Q8_0}) {
     auto run = [type](benchmark::State& state) { attention(state, type); };

@@ -63,9 +63,13 @@ class Memory(unittest.TestCase):
         self.assert_close(short["private_bytes"], used(REAL, 2048, *compute)["private_bytes"], ROOM)
 
     def test_the_weights_stay_in_the_file(self):
-        report = used(REAL, 64)
         memory = predicted(REAL, 64)
-        self.assertLessEqual(report["weights_resident_bytes"], REAL.stat().st_size + 4096)
+        for copies, bytes_of_copy in (("none", 0), ("auto", memory["weights_packed_bytes"])):
+            report = used(REAL, 64, "--packed-weights", copies)
+            self.assert_resident(report, memory, bytes_of_copy)
+
+    def assert_resident(self, report, memory, bytes_of_copy):
+        self.assertLessEqual(report["weights_resident_bytes"], REAL.stat().st_size + bytes_of_copy + 4096)
         self.assertGreater(report["weights_resident_bytes"], memory["weights_mapped_bytes"] // 2)
         self.assertLess(report["private_bytes"], memory["weights_mapped_bytes"] // 2)
 

@@ -46,6 +46,35 @@ TEST_CASE("system: a request for a model that is not there is refused by name, a
   CHECK(answer_of(client, 1).size() == 2);
 }
 
+TEST_CASE("system: an engine packs weights while it serves, and the next one finds them") {
+  Folder folder;
+  const std::string copies = folder / "copies";
+  const auto packed = [&] {
+    std::error_code none;
+    for (const auto& entry : std::filesystem::directory_iterator(copies, none)) {
+      if (entry.path().extension() == ".packed") return true;
+    }
+    return false;
+  };
+  std::vector<uint32_t> first;
+  for (int start = 0; start < 2; ++start) {
+    Daemon daemon({"--model", tiny_model_path("gemma3-q4_0"), "--backend", "onednn", "--packed-weights",
+                   copies, "--packed-weights-bytes", "1G"});
+    Client client = daemon.client();
+    for (uint64_t id = 1; id <= 2; ++id) {
+      auto next = request(id, 20, 16);
+      next.model = "gemma3-q4_0";
+      client.send(next);
+      const auto ids = answer_of(client, id);
+      if (first.empty()) first = ids;
+      CHECK(ids == first);
+      CHECK(comes_true(packed));
+    }
+    CHECK(daemon.log().find("not packed") == std::string::npos);
+    CHECK((daemon.log().find("are packed in") != std::string::npos) == (start == 0));
+  }
+}
+
 TEST_CASE("system: a running request is cancelled by its client") {
   Daemon daemon = start_daemon();
   Client client = daemon.client();

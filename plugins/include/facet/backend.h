@@ -265,6 +265,7 @@ typedef struct facet_program_info {
   const uint32_t* cuts;   /* the program's, until it is destroyed */
   uint64_t private_bytes; /* copies of weights in other layouts or on the device; the mapped originals do not
                              count */
+  uint64_t packed_bytes;  /* of the file that program_pack would write; 0: it has nothing to gain */
 } facet_program_info;
 
 /* ---- a run
@@ -417,6 +418,17 @@ typedef struct facet_backend {
    * once, also on a slice in flight: the host puts work back that can wait, and raises it when something more
    * urgent comes. A device that could not raise itself again stays at 0. */
   void (*device_set_nice)(facet_device* device, uint32_t nice);
+
+  /* May be NULL or beyond the table's size. One step, of some milliseconds, towards a copy of the program's
+   * weights in a layout that it reads faster, with the same bits. The copy is the file `path`: if that is one
+   * of these weights it is mapped, and nothing else is done; if not, calls after the first write it beside
+   * it, as `path`.part, and rename it once it is whole. FACET_OK: runs read the copy from now on.
+   * FACET_TIMEOUT: call again, with the same path. FACET_EXHAUSTED: another process is writing it.
+   * FACET_UNSUPPORTED: packed_bytes is 0. After any of the last two, or FACET_IO, the program goes on as
+   * before. Calls are serial, from any thread; runs go on meanwhile. The backend compares names, types and
+   * sizes, not the weights: the host gives the same path only for the same ones, and keeps the file from
+   * change while the program lives; it may be unlinked. */
+  facet_status (*program_pack)(facet_program* program, const char* path, facet_error* error);
 } facet_backend;
 
 /* The one symbol. `host` lives until the library is unloaded. Picks the highest version that both sides

@@ -79,6 +79,10 @@ class Program {
   virtual uint64_t private_bytes() const = 0;
   // Both within 1 .. kMaxRows (selected: from 0).
   virtual uint64_t context_bytes(uint32_t max_rows, uint32_t max_selected) const = 0;
+  // Of a copy of the weights that pack() makes, 0 if it makes none. The same in every call.
+  virtual uint64_t packed_bytes() const { return 0; }
+  // One step towards the copy in the file `path`; true once runs read it. Called serially, while runs go on.
+  virtual bool pack(const std::string&) { throw Failure(FACET_UNSUPPORTED, "it packs no weights"); }
   virtual std::unique_ptr<Context> create_context(uint32_t max_rows, uint32_t max_selected) = 0;
 };
 
@@ -247,7 +251,15 @@ struct Calls {
       all.cut_count = static_cast<uint32_t>(given(program, "the program").cuts.size());
       all.cuts = program->cuts.data();
       all.private_bytes = program->program->private_bytes();
+      all.packed_bytes = program->program->packed_bytes();
       write(all, &given(info, "the info"));
+    });
+  }
+
+  static facet_status program_pack(facet_program* program, const char* path, facet_error* error) {
+    return guard(error, [&] {
+      given(path, "the path");
+      return given(program, "the program").program->pack(path) ? FACET_OK : FACET_TIMEOUT;
     });
   }
 
@@ -463,6 +475,7 @@ struct Table {
         .wait = Calls::wait,
         .output_read = Calls::output_read,
         .device_set_nice = Calls::device_set_nice,
+        .program_pack = Calls::program_pack,
     };
     return &table;
   }
