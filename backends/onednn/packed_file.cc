@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include "backends/onednn/kernels.h"
@@ -37,6 +38,29 @@ struct File {
     if (fd >= 0) ::close(fd);
   }
 };
+
+struct stat status_of(int fd, const std::string& path) {
+  struct stat info;
+  if (::fstat(fd, &info) != 0) io_failed(path, "cannot be read");
+  return info;
+}
+
+// Others could put weights of their choice into a file that they may write, or cut it short while it is
+// mapped.
+void check_owner(int fd, const std::string& path) {
+  const struct stat info = status_of(fd, path);
+  if (!S_ISREG(info.st_mode)) throw plugin::Failure(FACET_IO, path + ": is not a regular file");
+  if (info.st_uid != ::geteuid() || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    throw plugin::Failure(FACET_IO, path + ": others may write it");
+  }
+}
+
+// Whether `path` still names the open file.
+bool is_named(int fd, const std::string& path) {
+  const struct stat open = status_of(fd, path);
+  struct stat named;
+  return ::lstat(path.c_str(), &named) == 0 && named.st_dev == open.st_dev && named.st_ino == open.st_ino;
+}
 
 }  // namespace
 
@@ -90,6 +114,9 @@ bool PackedFile::step(const std::string& path) {
     }
     write(waiting_.size());
     finish(path);
+  } catch (const std::bad_alloc&) {
+    give_up();
+    throw plugin::Failure(FACET_IO, path + ": there is no memory to write it");
   } catch (...) {
     give_up();
     throw;
@@ -118,10 +145,8 @@ bool PackedFile::map(const std::string& path) {
     if (errno == ENOENT) return false;
     io_failed(path, "cannot be opened");
   }
-  struct stat info;
-  if (::fstat(file.fd, &info) != 0) io_failed(path, "cannot be read");
-  if (!S_ISREG(info.st_mode)) throw plugin::Failure(FACET_IO, path + ": is not a regular file");
-  if (static_cast<uint64_t>(info.st_size) != bytes_) return false;
+  check_owner(file.fd, path);
+  if (static_cast<uint64_t>(status_of(file.fd, path).st_size) != bytes_) return false;
   std::string head(head_.size(), '\0');
   if (::pread(file.fd, head.data(), head.size(), 0) != static_cast<ssize_t>(head.size())) return false;
   if (head != head_) return false;
@@ -134,28 +159,30 @@ bool PackedFile::map(const std::string& path) {
 
 void PackedFile::begin(const std::string& path) {
   part_ = path + ".part";
-  fd_ = ::open(part_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd_ < 0) io_failed(part_, "cannot be written");
+  File file{::open(part_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600)};
+  if (file.fd < 0) io_failed(part_, "cannot be written");
+  check_owner(file.fd, part_);
+  if (::flock(file.fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) io_failed(part_, "cannot be locked");
+    throw plugin::Failure(FACET_EXHAUSTED, part_ + ": is being written by another process");
+  }
+  // Who had the lock before may have renamed the file that is locked here: it is whole, and not to be
+  // touched.
+  if (!is_named(file.fd, part_)) {
+    throw plugin::Failure(FACET_EXHAUSTED, part_ + ": was written by another process");
+  }
+  fd_ = std::exchange(file.fd, -1);
   try {
-    // Who had the lock before may have renamed the file that is locked here: it is whole, and not to be
-    // touched.
-    struct stat locked, named;
-    if (::flock(fd_, LOCK_EX | LOCK_NB) != 0 || ::fstat(fd_, &locked) != 0 ||
-        ::stat(part_.c_str(), &named) != 0 || locked.st_ino != named.st_ino) {
-      ::close(fd_);
-      fd_ = -1;
-      throw plugin::Failure(FACET_EXHAUSTED, part_ + ": is being written by another process");
-    }
-    // What an earlier one left is written anew. The whole place is taken at once, or not at all.
+    // What an earlier one left is written anew. The whole place is taken at once, or not at all, where the
+    // file system can do that.
     if (::ftruncate(fd_, 0) != 0) io_failed(part_, "cannot be written");
-    if (const int error = ::posix_fallocate(fd_, 0, static_cast<off_t>(bytes_)); error != 0) {
-      errno = error;
+    if (::fallocate(fd_, 0, 0, static_cast<off_t>(bytes_)) != 0 && errno != EOPNOTSUPP) {
       io_failed(part_, "cannot be written");
     }
-    written_ = 0;
+    written_ = synced_ = 0;
     matrix_ = 0;
     group_ = 0;
-    waiting_.assign(head_.begin(), head_.end());
+    waiting_.assign(head_.size(), 0);  // finish() writes it
   } catch (...) {
     give_up();
     throw;
@@ -164,32 +191,43 @@ void PackedFile::begin(const std::string& path) {
 
 // The first bytes of those that wait.
 void PackedFile::write(size_t bytes) {
-  const uint64_t from = written_;
+  write_at(written_, waiting_.data(), bytes);
+  ::sync_file_range(fd_, static_cast<off_t>(written_), static_cast<off_t>(bytes), SYNC_FILE_RANGE_WRITE);
+  written_ += bytes;
+  waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<ptrdiff_t>(bytes));
+  // No faster than the disk, so that no step has to wait for much of it.
+  if (written_ - synced_ <= 8 * kStepBytes) return;
+  ::sync_file_range(fd_, static_cast<off_t>(synced_), kStepBytes,
+                    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+  synced_ += kStepBytes;
+}
+
+void PackedFile::write_at(uint64_t offset, const uint8_t* data, size_t bytes) {
   for (size_t done = 0; done < bytes;) {
-    const ssize_t count =
-        ::pwrite(fd_, waiting_.data() + done, bytes - done, static_cast<off_t>(from + done));
+    const ssize_t count = ::pwrite(fd_, data + done, bytes - done, static_cast<off_t>(offset + done));
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) io_failed(part_, "cannot be written");
     done += static_cast<size_t>(count);
   }
-  written_ += bytes;
-  waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<ptrdiff_t>(bytes));
-  // Begins to go to the disk now, so that the end does not wait for all of it.
-  ::sync_file_range(fd_, static_cast<off_t>(from), static_cast<off_t>(written_ - from),
-                    SYNC_FILE_RANGE_WRITE);
 }
 
+// The head comes last: what has none is no copy, under whatever name.
 void PackedFile::finish(const std::string& path) {
   if (::fdatasync(fd_) != 0) io_failed(part_, "cannot be written");
+  if (!is_named(fd_, part_)) throw plugin::Failure(FACET_IO, part_ + ": was removed while it was written");
+  write_at(0, reinterpret_cast<const uint8_t*>(head_.data()), head_.size());
+  if (::fdatasync(fd_) != 0) io_failed(part_, "cannot be written");
   if (::rename(part_.c_str(), path.c_str()) != 0) io_failed(part_, "cannot be renamed");
-  ::close(fd_);
-  fd_ = -1;
-  waiting_ = {};
+  close();
 }
 
 void PackedFile::give_up() {
   if (fd_ < 0) return;
-  ::unlink(part_.c_str());
+  if (is_named(fd_, part_)) ::unlink(part_.c_str());
+  close();
+}
+
+void PackedFile::close() {
   ::close(fd_);
   fd_ = -1;
   waiting_ = {};

@@ -2,8 +2,8 @@
 //
 // A file is the bytes that describe the packed matrices, then the matrices, each at a multiple of 64. What a
 // program finds is its copy if the describing bytes are the very ones that it would write itself. The file is
-// written beside its place, under a lock, and renamed once it is whole and on the disk; so a crash leaves
-// nothing that could be taken for a copy.
+// written beside its place, under a lock, and renamed once it is on the disk; the describing bytes come last.
+// So neither a crash nor who removes or renames files leaves anything that could be taken for a copy.
 #pragma once
 
 #include <facet/description.hpp>
@@ -27,7 +27,7 @@ class PackedFile {
   uint64_t bytes() const { return matrices_.empty() ? 0 : bytes_; }
   // Finds the copy at `path`, or from the second call on writes the next piece of it. True once it is mapped,
   // and from then on. The next call goes on with the same path. Throws Failure: FACET_IO naming the file,
-  // FACET_EXHAUSTED if it is being written by someone else; the file is then left as it was.
+  // also if others than this user may write it; FACET_EXHAUSTED if it is being written by another process.
   bool step(const std::string& path);
   // A packed weight, once step() has given true; NULL for others.
   const uint8_t* matrix(uint32_t weight) const;
@@ -44,8 +44,10 @@ class PackedFile {
   void begin(const std::string& path);
   void pack_next();
   void write(size_t bytes);
+  void write_at(uint64_t offset, const uint8_t* data, size_t bytes);
   void finish(const std::string& path);
   void give_up();
+  void close();
 
   std::vector<Matrix> matrices_;
   std::vector<size_t> matrix_of_;  // per weight: number, or SIZE_MAX
@@ -57,7 +59,7 @@ class PackedFile {
   // written yet.
   std::string part_;
   int fd_ = -1;
-  uint64_t written_ = 0;
+  uint64_t written_ = 0, synced_ = 0;
   std::vector<uint8_t> waiting_;
   size_t matrix_ = 0;
   uint64_t group_ = 0;

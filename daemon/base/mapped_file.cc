@@ -35,8 +35,8 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
   MappedFile file;
   file.path_ = path;
   for (const auto part : {static_cast<int64_t>(info.st_dev), static_cast<int64_t>(info.st_ino),
-                          static_cast<int64_t>(info.st_size), static_cast<int64_t>(info.st_mtim.tv_sec),
-                          static_cast<int64_t>(info.st_mtim.tv_nsec)}) {
+                          static_cast<int64_t>(info.st_size), static_cast<int64_t>(info.st_ctim.tv_sec),
+                          static_cast<int64_t>(info.st_ctim.tv_nsec)}) {
     file.identity_ += std::to_string(part) + " ";
   }
   file.data_ = static_cast<const std::byte*>(data);

@@ -27,7 +27,8 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
-  // Device, inode, size and time of the last change: another file, or other contents, have another one.
+  // Device, inode, size and time of the last change (ctime, which nobody sets): another file, or other
+  // contents, have another one.
   const std::string& identity() const { return identity_; }
 
  private:

@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 
 constexpr char kEnding[] = ".packed";
 constexpr char kPartEnding[] = ".packed.part";
-constexpr auto kAskAgain = std::chrono::milliseconds(100);
+constexpr auto kAskAgain = std::chrono::milliseconds(200);
 // Of a disk, that stays free.
 constexpr uint64_t kFreeShare = 20;
 
@@ -40,11 +40,12 @@ struct Copy {
 std::vector<Copy> copies_in(const std::string& folder) {
   std::vector<Copy> copies;
   std::error_code failed;
-  for (const auto& entry : fs::directory_iterator(folder, failed)) {
-    const std::string name = entry.path().filename().string();
+  for (fs::directory_iterator at(folder, failed), end; !failed && at != end; at.increment(failed)) {
+    const std::string name = at->path().filename().string();
+    std::error_code gone;
     if (!name.ends_with(kEnding) && !name.ends_with(kPartEnding)) continue;
-    if (!entry.is_regular_file(failed)) continue;
-    copies.push_back({entry.path(), entry.file_size(failed), entry.last_write_time(failed)});
+    if (!at->is_regular_file(gone)) continue;
+    copies.push_back({at->path(), at->file_size(gone), at->last_write_time(gone)});
   }
   std::sort(copies.begin(), copies.end(), [](const Copy& a, const Copy& b) { return a.used > b.used; });
   return copies;
@@ -79,7 +80,9 @@ Result<void> make_room(const std::string& folder, uint64_t bytes, uint64_t most)
 std::string packed_weights_folder(const std::string& setting) {
   if (setting == "none") return "";
   if (setting != "auto") return setting;
-  if (const std::string folder = environment("CACHE_DIRECTORY"); !folder.empty()) return folder;
+  // systemd separates several by colons.
+  const std::string given = environment("CACHE_DIRECTORY");
+  if (!given.empty()) return given.substr(0, given.find(':'));
   if (const std::string folder = environment("XDG_CACHE_HOME"); !folder.empty()) return folder + "/facet";
   const std::string home = environment("HOME");
   return home.empty() ? "" : home + "/.cache/facet";
@@ -87,31 +90,34 @@ std::string packed_weights_folder(const std::string& setting) {
 
 PackedWeights::PackedWeights(plugins::Program& program, const model::GgufFile& file,
                              const std::string& backend, const PackingOptions& options)
-    : program_(program), model_(file.path()) {
+    : program_(program), model_(file.path()), options_(options) {
+  try {
+    start(file, backend);
+  } catch (const std::exception& error) {  // no memory or no thread
+    not_packed(error.what());
+  }
+}
+
+void PackedWeights::start(const model::GgufFile& file, const std::string& backend) {
   const std::string identity = file.identity();
-  if (program.packed_bytes() == 0 || options.folder.empty() || identity.empty()) return;
-  path_ = options.folder + "/" + sha256(identity).substr(0, 32) + "-" + backend + kEnding;
+  if (program_.packed_bytes() == 0 || options_.folder.empty() || identity.empty()) return;
+  path_ = options_.folder + "/" + sha256(identity).substr(0, 32) + "-" + backend + kEnding;
   auto found = program_.pack(path_);
-  if (found.ok() && *found) {
+  if (!found.ok()) return not_packed(found.error().message);
+  if (*found) {
     ::utimensat(AT_FDCWD, path_.c_str(), nullptr, 0);  // used now
     return;
   }
-  if (options.make == PackingOptions::Make::kNever) return;
-  if (found.ok()) {
-    Result<void> room = make_room(options.folder, program.packed_bytes(), options.folder_bytes);
-    if (!room.ok()) {
-      log::warning("weights of " + model_ + " are not packed: " + room.error().message);
-      return;
-    }
-  }
-  if (options.make == PackingOptions::Make::kFirst) {
+  if (options_.make == PackingOptions::Make::kNever) return;
+  if (options_.make == PackingOptions::Make::kFirst) return make();
+  thread_ = std::thread([this] {
+    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 19);
     make();
-  } else {
-    thread_ = std::thread([this] {
-      ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 19);
-      make();
-    });
-  }
+  });
+}
+
+void PackedWeights::not_packed(const std::string& why) const {
+  log::warning("weights of " + model_ + " are not packed: " + why);
 }
 
 PackedWeights::~PackedWeights() {
@@ -119,20 +125,27 @@ PackedWeights::~PackedWeights() {
   if (thread_.joinable()) thread_.join();
 }
 
-void PackedWeights::make() {
+void PackedWeights::make() try {
+  bool has_room = false;
   while (!stopping_) {
+    if (!has_room) {
+      Result<void> room = make_room(options_.folder, program_.packed_bytes(), options_.folder_bytes);
+      if (!room.ok()) return not_packed(room.error().message);
+      has_room = true;
+    }
     auto made = program_.pack(path_);
     if (made.ok() && *made) {
       log::info("weights of " + model_ + " are packed in " + path_);
       return;
     }
     if (made.ok()) continue;
-    if (made.error().code != FACET_EXHAUSTED) {
-      log::warning("weights of " + model_ + " are not packed: " + made.error().message);
-      return;
-    }
-    std::this_thread::sleep_for(kAskAgain);  // another process is at it
+    const bool by_another = made.error().code == FACET_EXHAUSTED;
+    if (!by_another || options_.make == PackingOptions::Make::kFirst) return not_packed(made.error().message);
+    has_room = false;
+    std::this_thread::sleep_for(kAskAgain);
   }
+} catch (const std::exception& error) {
+  not_packed(error.what());
 }
 
 }  // namespace facet::engine

@@ -4,7 +4,7 @@
 // A model's copy is found by the name of its file, which stands for the contents of the model's files:
 // device, inode, size and time of the last change of each. So a model that is replaced gets another copy, and
 // the old one is the first to go when room is needed: the copies that were not used for the longest time are
-// removed. All files of the folder may be removed at any time.
+// removed. All files of the folder may be removed at any time; nobody else may be able to write there.
 #pragma once
 
 #include <atomic>
@@ -22,7 +22,7 @@ struct PackingOptions {
   enum class Make : uint8_t {
     kNever,       // a copy that is there is used
     kBackground,  // one that is not is made while the program is used, which then goes over to it
-    kFirst,       // or before it is used
+    kFirst,       // or before it is used, unless another process is making it
   };
   std::string folder;                  // is made if need be; empty: no copies
   uint64_t folder_bytes = 1ull << 36;  // all copies together take at most this much
@@ -45,10 +45,13 @@ class PackedWeights {
   PackedWeights& operator=(const PackedWeights&) = delete;
 
  private:
+  void start(const model::GgufFile& file, const std::string& backend);
   void make();
+  void not_packed(const std::string& why) const;
 
   plugins::Program& program_;
   std::string model_, path_;
+  PackingOptions options_;
   std::atomic<bool> stopping_{false};
   std::thread thread_;
 };

@@ -56,6 +56,9 @@ class Runner {
   static Result<RunnerBytes> bytes_of(plugins::Device& device, const plugins::Program& program,
                                       const model::Model& model, const RunnerOptions& options);
 
+  Runner(Runner&&) = default;
+  Runner& operator=(Runner&&) = delete;  // it would take the program from the copy that is being made of it
+
   // Begins a run in a place, where none is in work. The batch stays as it is, but for dropped sequences,
   // until the run is over or another one begins there.
   void begin(uint32_t place, Batch& batch);

@@ -218,6 +218,38 @@ TEST_CASE("one process writes a copy at a time, and the others find it") {
   CHECK(second.program->pack(folder.copy()));
 }
 
+TEST_CASE("a file that was put in the place of one that is being written is not taken for whole") {
+  if (!packs()) return;
+  Folder folder;
+  Model model;
+  Loaded first(model), second(model);
+  CHECK(!first.program->pack(folder.copy()));
+  CHECK(!first.program->pack(folder.copy()));
+  fs::remove(folder.part());  // as anyone may
+  CHECK(!second.program->pack(folder.copy()));
+  CHECK(!second.program->pack(folder.copy()));
+  CHECK(first.refused(folder.copy()) == FACET_IO);
+  CHECK(fs::exists(folder.part()));  // the second's
+  CHECK(!fs::exists(folder.copy()));
+  // Not under the copy's name either, before it is whole.
+  fs::rename(folder.part(), folder.copy());
+  Loaded third(model);
+  CHECK(third.pack(folder.copy()) > 1);
+  CHECK(third.run(2) == first.run(2));
+}
+
+TEST_CASE("a copy that others may write is not mapped") {
+  if (!packs()) return;
+  Folder folder;
+  Model model;
+  Loaded first(model), second(model);
+  first.pack(folder.copy());
+  fs::permissions(folder.copy(), fs::perms::others_write, fs::perm_options::add);
+  CHECK(second.refused(folder.copy()) == FACET_IO);
+  fs::permissions(folder.copy(), fs::perms::others_write, fs::perm_options::remove);
+  CHECK(second.program->pack(folder.copy()));
+}
+
 TEST_CASE("where nothing can be written the program goes on as before") {
   if (!packs()) return;
   Folder folder;
