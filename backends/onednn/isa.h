@@ -25,8 +25,9 @@ bool isa_available(Isa isa);
 // UNSUPPORTED for what the CPU lacks).
 Isa choose_isa(const char* wanted);
 
-// Whether this CPU reads memory that is used in its order faster by itself than when it is asked to. A Zen 4
-// gave a thread 28 GB/s by itself, 16 where it was asked; a Sapphire Rapids 8 to 13, and 14 where it was.
+// Whether this CPU reads memory that is used in its order faster by itself than when it is asked to:
+// AMD's do. A Sapphire Rapids is slower by itself (`onednn_bench --benchmark_filter=packed/1/` shows the
+// rate).
 bool reads_ahead_best_alone();
 
 // "AMD EPYC 7763 64-Core Processor", or the architecture's name where the CPU does not say.
