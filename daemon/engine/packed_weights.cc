@@ -30,13 +30,13 @@ std::string environment(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-// The most recently used first.
 struct Copy {
   fs::path path;
   uint64_t bytes;
   fs::file_time_type used;
 };
 
+// The most recently used first.
 std::vector<Copy> copies_in(const std::string& folder) {
   std::vector<Copy> copies;
   std::error_code failed;

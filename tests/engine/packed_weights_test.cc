@@ -63,11 +63,12 @@ struct Loaded {
   plugins::Program program;
 };
 
-bool is_packed(Loaded& loaded, const std::string& folder) {
+// Whether another program finds its copy there.
+bool is_packed(const std::string& folder) {
   Loaded again;
-  const auto names = fs::directory_iterator(folder);
-  for (const auto& entry : names) {
-    if (need(again.program.pack(entry.path().string()))) return loaded.program.packed_bytes() != 0;
+  std::error_code not_yet;
+  for (const auto& entry : fs::directory_iterator(folder, not_yet)) {
+    if (need(again.program.pack(entry.path().string()))) return true;
   }
   return false;
 }
@@ -84,11 +85,11 @@ TEST_CASE("a copy is made first, or in the background, or not at all") {
       CHECK(folder.names().empty());
       continue;
     }
-    for (int i = 0; i < 3000 && !is_packed(loaded, folder.path + "/new"); ++i) {
+    for (int i = 0; i < 3000 && !is_packed(folder.path + "/new"); ++i) {
       REQUIRE(make == Make::kBackground);
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
-    CHECK(is_packed(loaded, folder.path + "/new"));
+    CHECK(is_packed(folder.path + "/new"));
   }
 }
 
