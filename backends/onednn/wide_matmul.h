@@ -388,15 +388,14 @@ template <typename W, typename Block, int R>
 inline void matmul_few(const MatmulTile& tile, const ActRow& row) {
   const uint32_t blocks = tile.width / kBlock;
   const size_t bytes = 8 / Format<W, Block>::kBlocks * sizeof(Block);
+  Ahead ahead(tile, W::kOutputs, blocks, bytes);
   if (tile.packed == nullptr) {
-    Ahead ahead(tile, W::kOutputs, blocks, bytes);
     return each_wide<W>(tile, 0, ahead, [&](uint32_t first, uint32_t count, const FileWeights& weights) {
       multiply_few<W, Block, R, 1>(tile, row, first, count, weights);
     });
   }
   // A whole group at a time, so that memory is read in its order.
   constexpr int kWides = kPackedOutputs / W::kOutputs;
-  Ahead ahead(tile, W::kOutputs, blocks, bytes);
   for (uint32_t first = 0; first < tile.outputs; first += kPackedOutputs) {
     multiply_few<W, Block, R, kWides>(tile, row, first, kPackedOutputs, PackedWeights{tile, ahead});
   }
