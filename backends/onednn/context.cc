@@ -24,7 +24,8 @@ void Context::submit(uint64_t fence, plugin::Slice slice, plugin::Cache* cache) 
     std::unique_ptr<plugin::Slice> own(slice);
     std::exception_ptr failure;
     try {
-      Run(program_, layout_, memory_.data(), *own, static_cast<Cache*>(cache)).run();
+      Run run(program_, layout_, memory_.data(), *own, static_cast<Cache*>(cache));
+      program_.device().pool().run(run.jobs());
     } catch (...) {
       failure = std::current_exception();
     }

@@ -1,39 +1,21 @@
 #include "backends/onednn/cpu_limits.h"
 
-#include <fcntl.h>
 #include <sched.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
-#include <optional>
+#include <numeric>
 #include <string_view>
 #include <thread>
+
+#include "backends/onednn/kernel_file.h"
 
 namespace facet::cpu {
 namespace {
 
 constexpr size_t kMaxOwn = 64 << 10;  // bytes of /proc/self/cgroup: a line per hierarchy
 constexpr size_t kMaxQuota = 64;      // of cpu.max: two numbers
+constexpr size_t kMaxStat = 4096;     // of cpu.stat: a number per line
 constexpr size_t kMaxPath = 4096;
-constexpr size_t kMaxCpus = 1 << 16;
-
-// What is in the file, if that is at most `most` bytes.
-std::optional<std::string> read_file(const std::string& path, size_t most) {
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (file < 0) return std::nullopt;
-  std::string text(most + 1, '\0');
-  size_t filled = 0;
-  ssize_t got = 1;
-  while (got > 0 && filled < text.size()) {
-    got = read(file, text.data() + filled, text.size() - filled);
-    if (got > 0) filled += static_cast<size_t>(got);
-  }
-  close(file);
-  if (got < 0 || filled > most) return std::nullopt;
-  text.resize(filled);
-  return text;
-}
 
 bool climbs(std::string_view path) {
   return (std::string(path) + "/").find("/../") != std::string::npos;
@@ -54,51 +36,63 @@ std::string own_group(std::string_view text) {
   return "";
 }
 
-// A number of decimal digits alone, above zero.
-std::optional<uint64_t> number(std::string_view text) {
-  uint64_t value = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, value);
-  if (error != std::errc() || stop != end || value == 0) return std::nullopt;
-  return value;
-}
-
 // cpu.max is "max 100000", or "150000 100000": microseconds of CPU time in each period of so many.
-std::optional<uint64_t> cpus_of_quota(std::string_view text) {
+void take_limit(std::string_view text, Quota& quota) {
   if (text.ends_with('\n')) text.remove_suffix(1);
   const size_t space = text.find(' ');
-  if (space == std::string_view::npos) return std::nullopt;
-  const auto quota = number(text.substr(0, space)), period = number(text.substr(space + 1));
-  if (!quota || !period) return std::nullopt;
-  return (*quota - 1) / *period + 1;
+  if (space == std::string_view::npos) return;
+  const uint64_t time = whole_number(text.substr(0, space)).value_or(0);
+  const uint64_t period = whole_number(text.substr(space + 1)).value_or(0);
+  if (time == 0 || period == 0) return;
+  quota.cpus = std::min(quota.cpus, (time - 1) / period + 1);
+  quota.whole = std::min(quota.whole, time / period);
+}
+
+// cpu.stat has a line "nr_throttled 12" among others where the group may have a quota.
+void count_throttled(std::string_view text, Quota& quota) {
+  constexpr std::string_view kName = "nr_throttled ";
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    if (line.starts_with(kName)) quota.throttled += whole_number(line.substr(kName.size())).value_or(0);
+  }
 }
 
 }  // namespace
 
-uint32_t affinity_cpus() {
-  for (size_t most = CPU_SETSIZE; most <= kMaxCpus;
-       most *= 2) {  // the kernel refuses a set that is too small
-    cpu_set_t* set = CPU_ALLOC(most);
-    if (set == nullptr) break;
-    const bool known = sched_getaffinity(0, CPU_ALLOC_SIZE(most), set) == 0;
-    const int count = known ? CPU_COUNT_S(CPU_ALLOC_SIZE(most), set) : 0;
-    CPU_FREE(set);
-    if (count > 0) return static_cast<uint32_t>(count);
-  }
-  return std::max(1u, std::thread::hardware_concurrency());
-}
-
-uint32_t within_quota(uint32_t cpus, const CgroupPlaces& places) {
-  std::string group = own_group(read_file(places.own, kMaxOwn).value_or(""));
-  uint64_t allowed = cpus;
+Quota read_quota(const CgroupPlaces& places) {
+  Quota quota;
+  std::string group = own_group(read_kernel_file(places.own, kMaxOwn).value_or(""));
   for (;;) {
-    if (const auto text = read_file(places.root + group + "/cpu.max", kMaxQuota)) {
-      allowed = std::min(allowed, cpus_of_quota(*text).value_or(allowed));
-    }
-    if (group.empty()) break;
+    const std::string folder = places.root + group;
+    take_limit(read_kernel_file(folder + "/cpu.max", kMaxQuota).value_or(""), quota);
+    count_throttled(read_kernel_file(folder + "/cpu.stat", kMaxStat).value_or(""), quota);
+    if (group.empty()) return quota;
     group.resize(group.rfind('/'));
   }
-  return static_cast<uint32_t>(std::max<uint64_t>(allowed, 1));
+}
+
+std::vector<uint32_t> affinity() {
+  std::vector<uint32_t> cpus;
+  for (size_t most = CPU_SETSIZE; cpus.empty() && most <= kMaxCpus; most *= 2) {
+    cpu_set_t* set = CPU_ALLOC(most);  // the kernel refuses one that is too small
+    if (set == nullptr) break;
+    const size_t bytes = CPU_ALLOC_SIZE(most);
+    const bool known = sched_getaffinity(0, bytes, set) == 0;
+    for (uint32_t cpu = 0; known && cpu < most; ++cpu) {
+      if (CPU_ISSET_S(cpu, bytes, set)) cpus.push_back(cpu);
+    }
+    CPU_FREE(set);
+  }
+  if (cpus.empty()) {
+    cpus.resize(std::max(1u, std::thread::hardware_concurrency()));
+    std::iota(cpus.begin(), cpus.end(), 0);
+  }
+  return cpus;
+}
+
+uint32_t within_quota(uint32_t cpus, const Quota& quota) {
+  return static_cast<uint32_t>(std::max<uint64_t>(std::min<uint64_t>(cpus, quota.cpus), 1));
 }
 
 }  // namespace facet::cpu

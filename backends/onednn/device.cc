@@ -1,12 +1,25 @@
 #include "backends/onednn/device.h"
 
+#include <chrono>
+
 #include "backends/onednn/cache.h"
+#include "backends/onednn/cpu_kinds.h"
 #include "backends/onednn/cpu_limits.h"
 #include "backends/onednn/program.h"
 #include "backends/onednn/self_check.h"
 
 namespace facet::cpu {
 namespace {
+
+constexpr auto kLookEvery = std::chrono::milliseconds(100);
+
+// The big CPUs of the affinity, or none if that has no others.
+std::vector<uint32_t> big_among_little() {
+  const std::vector<uint32_t> all = affinity();
+  std::vector<uint32_t> big = big_cpus(all);
+  if (big.size() == all.size()) big.clear();
+  return big;
+}
 
 Kernels checked_kernels(Isa isa, const plugin::Log& log) {
   Kernels kernels = kernels_of(isa);
@@ -22,20 +35,27 @@ Kernels checked_kernels(Isa isa, const plugin::Log& log) {
 std::unique_ptr<Dense> checked_dense(Isa isa, uint32_t workers) {
   if (isa != Isa::kAvx512Vnni) return nullptr;
   auto dense = std::make_unique<Dense>(workers);
-  return dense->rows_are_equal() ? std::move(dense) : nullptr;
+  return dense->works() ? std::move(dense) : nullptr;
 }
 
 }  // namespace
 
 Device::Device(uint32_t threads, Isa isa, plugin::Log log)
     : kernels_(checked_kernels(isa, log)),
-      pool_(threads == 0 ? allowed_cpus() : threads, [this] { niceness_.join(); }),
+      automatic_(threads == 0),
+      kept_to_(automatic_ ? big_among_little() : std::vector<uint32_t>()),
+      pool_(automatic_ ? automatic_threads() : threads, [this] { join(); }),
+      active_(pool_.workers()),
       dense_(checked_dense(kernels_.isa, pool_.workers())),
       numerics_(dense_ == nullptr ? "cpu/2" : "cpu/2+" + Dense::name()),
       thread_([this] { serve(); }) {
   log(FACET_LOG_DEBUG, std::string("cpu: ") + isa_name(kernels_.isa) + " kernels, " +
                            std::to_string(pool_.workers()) + " threads" +
                            (niceness_.can_come_back() ? "" : ", which may not change their nice value"));
+}
+
+uint32_t Device::automatic_threads() {
+  return within_quota(static_cast<uint32_t>(big_cpus(affinity()).size()));
 }
 
 Device::~Device() {
@@ -75,8 +95,23 @@ void Device::enqueue(std::function<void()> task) {
   changed_.notify_one();
 }
 
-void Device::serve() {
+void Device::join() {
   niceness_.join();
+  if (!kept_to_.empty()) keep_to(kept_to_);
+}
+
+void Device::follow_limits() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now < next_look_) return;
+  next_look_ = now + kLookEvery;
+  const Quota quota = read_quota();
+  const auto allowed = static_cast<uint32_t>(affinity().size());
+  const uint32_t cpus = automatic_ ? within_quota(allowed, quota) : pool_.workers();
+  pool_.set_active(active_.at(now, {cpus, quota.whole, quota.throttled}));
+}
+
+void Device::serve() {
+  join();
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [&] { return !tasks_.empty() || closing_; });
@@ -84,6 +119,7 @@ void Device::serve() {
     auto task = std::move(tasks_.front());
     tasks_.pop_front();
     lock.unlock();
+    follow_limits();
     task();
     lock.lock();
   }

@@ -1,5 +1,6 @@
 // The device: kernels of one instruction set, the worker pool, and one thread that runs slices in the order
-// of their submission.
+// of their submission. Between slices that thread looks at what the process may use and sets how many workers
+// are active.
 #pragma once
 
 #include <facet/backend.hpp>
@@ -10,7 +11,9 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
+#include "backends/onednn/active_workers.h"
 #include "backends/onednn/dense.h"
 #include "backends/onednn/kernels.h"
 #include "backends/onednn/niceness.h"
@@ -20,8 +23,12 @@ namespace facet::cpu {
 
 class Device final : public plugin::Device {
  public:
-  // threads: 0 for allowed_cpus().
+  // threads: how many workers there are; all are active but while the process is throttled. 0: as many as
+  // automatic_threads() says, kept to the big CPUs if there are little ones, and fewer active while affinity
+  // or quota allow less than at first.
   Device(uint32_t threads, Isa isa, plugin::Log log);
+  // As many as there are big CPUs in the affinity, or as the quota allows.
+  static uint32_t automatic_threads();
   // Everything made from it is gone.
   ~Device() override;
 
@@ -43,11 +50,17 @@ class Device final : public plugin::Device {
   void enqueue(std::function<void()> task);
 
  private:
+  void join();
   void serve();
+  void follow_limits();
 
   Kernels kernels_;
   Niceness niceness_;
+  const bool automatic_;
+  std::vector<uint32_t> kept_to_;  // CPUs of all threads; empty: any
   Pool pool_;
+  ActiveWorkers active_;
+  ActiveWorkers::Time next_look_;
   std::unique_ptr<Dense> dense_;
   std::string numerics_;
 

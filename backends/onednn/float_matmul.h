@@ -1,162 +1,220 @@
-// Matmul tiles of float weights: panels and sweeps.
+// Matmul tiles of float weights over lanes (lanes.h). For many rows a chunk of some outputs is widened once,
+// into a panel in the first-level cache, and multiplied with all rows of the tile while it lies there. For
+// few rows weights are multiplied while they are widened, in registers.
 //
-//   panel   some outputs of a weight as float32, one after the other in a thread's scratch memory, so that
-//   all
-//           rows of a tile share the work of widening them.
+//   panel   kPanelOutputs outputs times kPanelWidth elements as float32: per 8 elements, 8 of each output.
 //
 // In an unnamed namespace because files with different instruction sets include it.
 #pragma once
 
+#include "backends/onednn/ahead.h"
 #include "backends/onednn/kernels.h"
-
-#if defined(__AVX2__)
-#include <immintrin.h>
-#elif defined(__ARM_NEON)
-#include <arm_neon.h>
-#endif
+#include "backends/onednn/lanes.h"
+#include "backends/onednn/output_rows.h"
 
 namespace facet::cpu {
 namespace {
 
-// Bytes of an output, and outputs in a panel: what fits in most of a first-level cache, between 4 and 16.
-struct FloatPanel {
-  size_t bytes;
-  uint32_t outputs;
+constexpr uint32_t kPanelOutputs = 8, kPanelWidth = 512;
+constexpr size_t kPanelBytes = size_t{kPanelOutputs} * kPanelWidth * sizeof(float);
+constexpr size_t kLaneBytes = size_t{kPanelOutputs} * 8 * sizeof(float);  // of a row's sums in a panel
 
-  explicit FloatPanel(uint32_t width) : bytes(round_up(size_t{width} * sizeof(float), 64)) {
-    size_t fit = 20 * 1024 / bytes / 4 * 4;
-    outputs = fit < 4 ? 4 : fit > 16 ? 16 : static_cast<uint32_t>(fit);
+// How many rows and outputs a set multiplies at a time, in registers: vectors of kOutputs outputs, 8 lanes of
+// each.
+template <typename L>
+struct FloatTile {
+  using C = typename L::Columns;
+  static constexpr uint32_t kOutputs = C::kCount / 8;  // of a vector
+  static constexpr int kVectors = 4;                   // side by side
+  static constexpr int kRows = kOutputs == 2 ? 6 : 3;
+  static constexpr uint32_t kFewRows = kOutputs == 2 ? 4 : 3;  // at most, that are multiplied in registers
+};
+
+// [outputs, 8] lanes to [outputs] sums, of which `count` are stored.
+template <typename L>
+FACET_CPU_INLINE void reduce_outputs(const float* lanes, uint32_t count, float* out) {
+  for (uint32_t c = 0; c < count; c += 4, lanes += 32) {
+    float four[4];
+    L::reduce_four(lanes, four);
+    if (count - c >= 4) {
+      std::memcpy(out + c, four, sizeof four);
+    } else {
+      for (uint32_t i = c; i < count; ++i) out[i] = four[i - c];
+    }
+  }
+}
+
+// The rows of kCount outputs from `first` on; those after the tile's last output are that one.
+template <typename T, uint32_t kCount>
+struct WeightRows {
+  const T* rows[kCount];
+
+  WeightRows(const MatmulTile& tile, uint32_t first) {
+    for (uint32_t c = 0; c < kCount; ++c) {
+      const uint32_t output = first + c < tile.outputs ? first + c : tile.outputs - 1;
+      rows[c] = reinterpret_cast<const T*>(tile.weights + output * tile.weight_stride);
+    }
   }
 };
 
-// Covers rows x outputs with calls dot.run<R, C>(row, output), R rows by C outputs each.
-template <int R, int C, typename Dot>
-inline void sweep_outputs(const Dot& dot, uint32_t row, uint32_t outputs) {
-  uint32_t c = 0;
-  for (; c + C <= outputs; c += C) dot.template run<R, C>(row, c);
-  if constexpr (C > 2) {
-    for (; c + 2 <= outputs; c += 2) dot.template run<R, 2>(row, c);
+// R rows times the outputs of kVectors vectors from `first` on.
+template <typename L, typename T, int R>
+inline void multiply_few(const MatmulTile& tile, uint32_t first, Ahead& ahead) {
+  using Tile = FloatTile<L>;
+  using C = typename L::Columns;
+  constexpr int P = Tile::kVectors;
+  constexpr uint32_t kOutputs = P * Tile::kOutputs;
+  const WeightRows<T, kOutputs> weights(tile, first);
+  typename C::V sum[R][P];
+  FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
+    FACET_CPU_UNROLL for (int p = 0; p < P; ++p) sum[r][p] = C::set(0.0f);
   }
-  for (; c < outputs; ++c) dot.template run<R, 1>(row, c);
-}
-
-template <typename Dot>
-inline void sweep(const Dot& dot, uint32_t rows, uint32_t outputs) {
-  uint32_t r = 0;
-  for (; r + 4 <= rows; r += 4) sweep_outputs<4, 2>(dot, r, outputs);
-  if (rows - r == 3) sweep_outputs<3, 2>(dot, r, outputs);
-  if (rows - r == 2) sweep_outputs<2, 2>(dot, r, outputs);
-  if (rows - r == 1) sweep_outputs<1, 4>(dot, r, outputs);
-}
-
-#if defined(__AVX2__)
-inline float reduce(__m256 t) {
-  __m256 a = _mm256_add_ps(t, _mm256_permute_ps(t, 0x4e));
-  __m256 b = _mm256_add_ps(a, _mm256_permute_ps(a, 0xb1));
-  return _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1)));
-}
-
-// Four outputs at once, the same sums as reduce().
-inline __m128 reduce4(__m256 a, __m256 b, __m256 c, __m256 d) {
-  __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-  __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
-  __m256 low = _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(ab), _mm256_castps_pd(cd)));
-  __m256 high = _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(ab), _mm256_castps_pd(cd)));
-  __m256 all = _mm256_add_ps(low, high);
-  return _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
-}
-
-// lanes [R][C] to out.
-template <int R, int C>
-inline void store_outputs(const __m256 (&lanes)[R][C], float* out, size_t stride) {
-  if constexpr (R == 4) {
-    for (int c = 0; c < C; ++c) {
-      __m128 four = reduce4(lanes[0][c], lanes[1][c], lanes[2][c], lanes[3][c]);
-      out[c] = _mm_cvtss_f32(four);
-      out[stride + c] = _mm_cvtss_f32(_mm_shuffle_ps(four, four, 1));
-      out[2 * stride + c] = _mm_cvtss_f32(_mm_movehl_ps(four, four));
-      out[3 * stride + c] = _mm_cvtss_f32(_mm_shuffle_ps(four, four, 3));
+  auto add = [&](const auto& load) FACET_CPU_LAMBDA {
+    typename C::V x[R];
+    FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
+      x[r] = C::repeat(
+          load(reinterpret_cast<const float*>(tile.acts + static_cast<size_t>(r) * tile.act_stride)));
     }
-  } else if constexpr (R == 1 && C == 4) {
-    _mm_storeu_ps(out, reduce4(lanes[0][0], lanes[0][1], lanes[0][2], lanes[0][3]));
-  } else {
-    for (int r = 0; r < R; ++r) {
-      for (int c = 0; c < C; ++c) out[r * stride + c] = reduce(lanes[r][c]);
+    FACET_CPU_UNROLL for (int p = 0; p < P; ++p) {
+      typename L::V rows[Tile::kOutputs];
+      FACET_CPU_UNROLL for (uint32_t c = 0; c < Tile::kOutputs; ++c) {
+        rows[c] = load(weights.rows[static_cast<uint32_t>(p) * Tile::kOutputs + c]);
+      }
+      const typename C::V w = C::join(rows);
+      FACET_CPU_UNROLL for (int r = 0; r < R; ++r) sum[r][p] = C::fma(w, x[r], sum[r][p]);
     }
-  }
-}
-
-// Eight floats from p, of which the first n are read; the rest is zero.
-inline __m256i first_mask(uint32_t n) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
-                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-
-inline void unpack_halves(const uint8_t* row, uint32_t width, float* out) {
-  auto* halves = reinterpret_cast<const uint16_t*>(row);
+  };
   uint32_t i = 0;
-  for (; i + 8 <= width; i += 8) {
-    _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(halves + i))));
+  for (; i + 8 <= tile.width; i += 8) {
+    if (i % kBlock == 0) ahead.advance(1);
+    add([&](const auto* row) FACET_CPU_LAMBDA { return L::load(row + i); });
   }
-  for (; i < width; ++i) out[i] = facet_f16_to_f32(halves[i]);
+  const uint32_t left = tile.width - i;
+  if (left > 0) add([&](const auto* row) FACET_CPU_LAMBDA { return L::load_first(row + i, left); });
+  const uint32_t count = tile.outputs - first < kOutputs ? tile.outputs - first : kOutputs;
+  for (int r = 0; r < R; ++r) {
+    float lanes[kOutputs * 8];
+    FACET_CPU_UNROLL for (int p = 0; p < P; ++p) C::store(lanes + p * int{C::kCount}, sum[r][p]);
+    reduce_outputs<L>(lanes, count, tile.out + static_cast<size_t>(r) * tile.out_stride + first);
+  }
 }
 
-inline void unpack_brains(const uint8_t* row, uint32_t width, float* out) {
-  auto* brains = reinterpret_cast<const uint16_t*>(row);
-  uint32_t i = 0;
-  for (; i + 8 <= width; i += 8) {
-    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(brains + i)));
-    _mm256_storeu_ps(out + i, _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16)));
-  }
-  for (; i < width; ++i) out[i] = facet_bf16_to_f32(brains[i]);
+template <typename L, typename T, int R>
+inline void matmul_few(const MatmulTile& tile) {
+  constexpr uint32_t kOutputs = FloatTile<L>::kVectors * FloatTile<L>::kOutputs;
+  Ahead ahead(tile, kOutputs, (tile.width + kBlock - 1) / kBlock, 8 * kBlock * sizeof(T));
+  for (uint32_t first = 0; first < tile.outputs; first += kOutputs) multiply_few<L, T, R>(tile, first, ahead);
 }
 
-#elif defined(__ARM_NEON)
-inline void unpack_halves(const uint8_t* row, uint32_t width, float* out) {
-  auto* halves = reinterpret_cast<const uint16_t*>(row);
-  uint32_t i = 0;
-  for (; i + 4 <= width; i += 4) {
-    vst1q_f32(out + i, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(halves + i))));
+// Elements [begin, begin + count) of a panel's outputs.
+template <typename L, typename T>
+inline void widen(const WeightRows<T, kPanelOutputs>& weights, uint32_t begin, uint32_t count, float* panel) {
+  for (uint32_t c = 0; c < kPanelOutputs; ++c) {
+    const T* row = weights.rows[c] + begin;
+    float* out = panel + 8 * c;
+    uint32_t i = 0;
+    for (; i + 8 <= count; i += 8) L::store(out + i * kPanelOutputs, L::load(row + i));
+    if (i < count) L::store(out + i * kPanelOutputs, L::load_first(row + i, count - i));
   }
-  for (; i < width; ++i) out[i] = facet_f16_to_f32(halves[i]);
 }
 
-inline void unpack_brains(const uint8_t* row, uint32_t width, float* out) {
-  auto* brains = reinterpret_cast<const uint16_t*>(row);
-  uint32_t i = 0;
-  for (; i + 4 <= width; i += 4) {
-    vst1q_f32(out + i, vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(brains + i), 16)));
-  }
-  for (; i < width; ++i) out[i] = facet_bf16_to_f32(brains[i]);
-}
-#endif
-
-#if defined(__AVX2__) || defined(__ARM_NEON)
-// Float tiles with `Dot`, which has run<R, C>().
-template <typename Dot>
-inline void matmul_float(const MatmulTile& tile) {
-  const FloatPanel panel(tile.width);
-  for (uint32_t first = 0; first < tile.outputs; first += panel.outputs) {
-    const uint32_t count = tile.outputs - first < panel.outputs ? tile.outputs - first : panel.outputs;
-    const uint8_t* weights = tile.weights + first * tile.weight_stride;
-    if (tile.type == FACET_TYPE_F32) {
-      sweep(Dot{tile, reinterpret_cast<const float*>(weights), tile.weight_stride, tile.out + first},
-            tile.rows, count);
-      continue;
-    }
-    for (uint32_t c = 0; c < count; ++c) {
-      auto* out = reinterpret_cast<float*>(tile.scratch + c * panel.bytes);
-      if (tile.type == FACET_TYPE_F16) {
-        unpack_halves(weights + c * tile.weight_stride, tile.width, out);
-      } else {
-        unpack_brains(weights + c * tile.weight_stride, tile.width, out);
+// sums [R, kPanelOutputs, 8] of R rows, brought forward by `count` elements of a panel.
+template <typename L, int R>
+inline void multiply_panel(const float* panel, uint32_t count, const std::byte* acts, size_t stride,
+                           float* sums) {
+  using Tile = FloatTile<L>;
+  using C = typename L::Columns;
+  constexpr int P = Tile::kVectors;
+  constexpr uint32_t kFloats = kPanelOutputs * 8;
+  for (uint32_t at = 0; at < kFloats; at += P * C::kCount) {
+    typename C::V sum[R][P];
+    FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
+      FACET_CPU_UNROLL for (int p = 0; p < P; ++p) {
+        sum[r][p] =
+            C::load(sums + static_cast<uint32_t>(r) * kFloats + at + static_cast<uint32_t>(p) * C::kCount);
       }
     }
-    sweep(Dot{tile, reinterpret_cast<const float*>(tile.scratch), panel.bytes, tile.out + first}, tile.rows,
-          count);
+    auto add = [&](const float* w, const auto& load) FACET_CPU_LAMBDA {
+      typename C::V x[R];
+      FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
+        x[r] = C::repeat(load(reinterpret_cast<const float*>(acts + static_cast<size_t>(r) * stride)));
+      }
+      FACET_CPU_UNROLL for (int p = 0; p < P; ++p) {
+        const typename C::V wide = C::load(w + static_cast<uint32_t>(p) * C::kCount);
+        FACET_CPU_UNROLL for (int r = 0; r < R; ++r) sum[r][p] = C::fma(wide, x[r], sum[r][p]);
+      }
+    };
+    uint32_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+      add(panel + at + i * kPanelOutputs, [&](const float* x) FACET_CPU_LAMBDA { return L::load(x + i); });
+    }
+    if (i < count) {
+      add(panel + at + i * kPanelOutputs,
+          [&](const float* x) FACET_CPU_LAMBDA { return L::load_first(x + i, count - i); });
+    }
+    FACET_CPU_UNROLL for (int r = 0; r < R; ++r) {
+      FACET_CPU_UNROLL for (int p = 0; p < P; ++p) {
+        C::store(sums + static_cast<uint32_t>(r) * kFloats + at + static_cast<uint32_t>(p) * C::kCount,
+                 sum[r][p]);
+      }
+    }
   }
 }
-#endif
+
+template <typename L, typename T>
+inline void matmul_many(const MatmulTile& tile) {
+  constexpr uint32_t kFloats = kPanelOutputs * 8;
+  constexpr int kRows = FloatTile<L>::kRows;
+  auto* panel = reinterpret_cast<float*>(tile.scratch);
+  auto* sums = reinterpret_cast<float*>(tile.scratch + kPanelBytes);
+  for (uint32_t first = 0; first < tile.outputs; first += kPanelOutputs) {
+    const WeightRows<T, kPanelOutputs> weights(tile, first);
+    std::memset(sums, 0, tile.rows * kLaneBytes);
+    for (uint32_t begin = 0; begin < tile.width; begin += kPanelWidth) {
+      const uint32_t count = tile.width - begin < kPanelWidth ? tile.width - begin : kPanelWidth;
+      widen<L>(weights, begin, count, panel);
+      const std::byte* acts = tile.acts + begin * sizeof(float);
+      uint32_t r = 0;
+      auto multiply = [&](auto many) {
+        constexpr int R = decltype(many)::value;
+        multiply_panel<L, R>(panel, count, acts + r * tile.act_stride, tile.act_stride, sums + r * kFloats);
+        r += R;
+      };
+      while (r + kRows <= tile.rows) multiply(std::integral_constant<int, kRows>());
+      if (kRows > 4 && r + 4 <= tile.rows) multiply(std::integral_constant<int, 4>());
+      if (r + 2 <= tile.rows) multiply(std::integral_constant<int, 2>());
+      if (r < tile.rows) multiply(std::integral_constant<int, 1>());
+    }
+    const uint32_t count = tile.outputs - first < kPanelOutputs ? tile.outputs - first : kPanelOutputs;
+    for (uint32_t r = 0; r < tile.rows; ++r) {
+      reduce_outputs<L>(sums + r * kFloats, count, tile.out + r * tile.out_stride + first);
+    }
+  }
+}
+
+template <typename L, typename T>
+inline void matmul_of(const MatmulTile& tile) {
+  constexpr uint32_t kFew = FloatTile<L>::kFewRows;
+  if (tile.rows == 1) return matmul_few<L, T, 1>(tile);
+  if (tile.rows == 2) return matmul_few<L, T, 2>(tile);
+  if (tile.rows == 3) return matmul_few<L, T, 3>(tile);
+  if constexpr (kFew >= 4) {
+    if (tile.rows == 4) return matmul_few<L, T, 4>(tile);
+  }
+  matmul_many<L, T>(tile);
+}
+
+template <typename L>
+inline void matmul_float(const MatmulTile& tile) {
+  switch (tile.type) {
+    case FACET_TYPE_F32:
+      return matmul_of<L, float>(tile);
+    case FACET_TYPE_F16:
+      return matmul_of<L, uint16_t>(tile);
+    case FACET_TYPE_BF16:
+      return matmul_of<L, Brain>(tile);
+  }
+}
 
 }  // namespace
 }  // namespace facet::cpu

@@ -133,16 +133,26 @@ class Fusion {
     return add(std::move(step));
   }
 
+  // A step for each, so that a slice may end between them; where it does not, they are computed in one, and
+  // so their slots live as long as if they were.
   size_t add_matmuls(size_t begin, size_t end) {
-    Step step;
-    step.kind = StepKind::kMatmul;
+    std::vector<Node*> nodes;
     for (size_t i = begin; i < end; ++i) {
       Node& node = nodes_[i];
-      if (node.done || !is(node, FACET_OP_MATMUL) || !ready(node.x, false)) continue;
-      finish(node);
-      step.matmuls.push_back({node.op, node.x, node.out});
+      if (!node.done && is(node, FACET_OP_MATMUL) && ready(node.x, false)) nodes.push_back(&node);
     }
-    return add(std::move(step));
+    const uint32_t first = now();
+    for (Node* node : nodes) {
+      Step step;
+      step.kind = StepKind::kMatmul;
+      step.matmul = {node->op, node->x, node->out};
+      step.joins = now() != first;
+      finish(*node);
+      result_.slots[node->out].first_step = first;
+      add(std::move(step));
+    }
+    for (const Node* node : nodes) result_.slots[node->x].last_step = now() - 1;
+    return nodes.size();
   }
 
   // The first mixture of experts that is ready.
@@ -200,8 +210,7 @@ class Fusion {
   }
 
   size_t add(Step step) {
-    size_t size = step.row_ops.size() + step.matmuls.size();
-    if (step.attention != FACET_NONE || step.experts.op != FACET_NONE) size = 1;
+    const size_t size = step.kind == StepKind::kRows ? step.row_ops.size() : 1;
     if (size == 0) return 0;
     // The ops before the first node that is not done, if nothing after it is done.
     auto pending = std::find_if(nodes_.begin(), nodes_.end(), [](const Node& node) { return !node.done; });

@@ -122,7 +122,7 @@ struct Kernels {
   void (*matmul)(const MatmulTile& tile);
   void (*attention)(const AttentionTile& tile);
 
-  // x [width] to an ActRow of blocks. A block whose greatest magnitude is below 2^-120 counts as zero; one
+  // x [width] to an ActRow of blocks. A block whose greatest magnitude is below 2^-80 counts as zero; one
   // with an infinity or a NaN gives NaN results.
   void (*quantise)(const float* x, uint32_t width, std::byte* row);
 

@@ -19,7 +19,14 @@
 namespace facet::cpu {
 namespace {
 
-// L::Columns has set, load, fma and store for kCount columns side by side.
+// A bfloat16, as a type of its own beside the float16 that uint16_t stands for.
+struct Brain {
+  uint16_t bits;
+};
+
+// L::Columns has set, load, fma and store for kCount columns side by side. The vector sets also have what
+// float_matmul.h reads weights with: Brain, and in L::Columns lanes of kCount / 8 rows side by side, which
+// join() those of several rows, or repeat() the same ones.
 struct PortableLanes {
   using Columns = PortableLanes;
   static constexpr uint32_t kCount = 8;
@@ -137,12 +144,17 @@ struct Avx2Lanes {
   static V load(const uint16_t* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
+  static V load(const Brain* p) {
+    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+  }
   static V load(const int8_t* p) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
   }
   static V load_first(const float* p, size_t n) { return _mm256_maskload_ps(p, mask(n)); }
-  static V load_first(const uint16_t* p, size_t n) {
-    uint16_t copy[8] = {};
+  template <typename T>
+  static V load_first(const T* p, size_t n) {
+    T copy[8] = {};
     for (size_t i = 0; i < n; ++i) copy[i] = p[i];
     return load(copy);
   }
@@ -174,6 +186,18 @@ struct Avx2Lanes {
     __m256 b = _mm256_add_ps(a, _mm256_permute_ps(a, 0xb1));
     return _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1)));
   }
+  // reduce() of four: [4, 8] to [4].
+  static void reduce_four(const float* p, float* out) {
+    const V a = load(p), b = load(p + 8), c = load(p + 16), d = load(p + 24);
+    const V ab = add(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    const V cd = add(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    const V low = _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(ab), _mm256_castps_pd(cd)));
+    const V high = _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(ab), _mm256_castps_pd(cd)));
+    const V all = add(low, high);
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+  }
+  static V join(const V* rows) { return rows[0]; }
+  static V repeat(V row) { return row; }
   static float first(V a) { return _mm256_cvtss_f32(a); }
   static uint32_t greatest_magnitude(const float* p, size_t vectors) {
     const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
@@ -214,6 +238,10 @@ struct Avx512Columns {
   static V set(float x) { return _mm512_set1_ps(x); }
   static V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
   static V fma(float a, V b, V c) { return _mm512_fmadd_ps(_mm512_set1_ps(a), b, c); }
+  static V join(const __m256* rows) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(rows[0]), rows[1], 1);
+  }
+  static V repeat(__m256 row) { return _mm512_broadcast_f32x8(row); }
 };
 
 struct Avx512Lanes : Avx2Lanes {

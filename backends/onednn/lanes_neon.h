@@ -24,6 +24,11 @@ struct NeonLanes {
     const float16x8_t halves = vreinterpretq_f16_u16(vld1q_u16(p));
     return {vcvt_f32_f16(vget_low_f16(halves)), vcvt_high_f32_f16(halves)};
   }
+  static V load(const Brain* p) {
+    const uint16x8_t brains = vld1q_u16(&p->bits);
+    return {vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(brains), 16)),
+            vreinterpretq_f32_u32(vshll_high_n_u16(brains, 16))};
+  }
   static V load(const int8_t* p) {
     const int16x8_t shorts = vmovl_s8(vld1_s8(p));
     return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(shorts))), vcvtq_f32_s32(vmovl_high_s16(shorts))};
@@ -81,6 +86,12 @@ struct NeonLanes {
     };
     return sum(t.low) + sum(t.high);
   }
+  // reduce() of four: [4, 8] to [4].
+  static void reduce_four(const float* p, float* out) {
+    for (int i = 0; i < 4; ++i) out[i] = reduce(load(p + 8 * i));
+  }
+  static V join(const V* rows) { return rows[0]; }
+  static V repeat(V row) { return row; }
   static float first(V a) { return vgetq_lane_f32(a.low, 0); }
   static uint32_t greatest_magnitude(const float* p, size_t vectors) {
     uint32x4_t greatest = vdupq_n_u32(0);

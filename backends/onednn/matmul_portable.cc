@@ -1,4 +1,5 @@
 // Matmul tiles in plain code: what every vector version is checked against.
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -74,7 +75,9 @@ void matmul_portable(const MatmulTile& tile) {
 }
 
 size_t matmul_scratch(uint32_t type, uint32_t width) {
-  if (act_kind(type) == ActKind::kFloat) return FloatPanel(width).bytes * FloatPanel(width).outputs;
+  if (act_kind(type) == ActKind::kFloat) {
+    return std::max(kPanelBytes + kMaxTileRows * kLaneBytes, width * sizeof(float));
+  }
   return size_t{kMaxTileRows} * kMostOutputs * sizeof(float);
 }
 

@@ -7,9 +7,11 @@
 #include <unistd.h>
 #include <facet/backend.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <new>
+#include <string_view>
 #include <utility>
 
 #include "backends/onednn/kernels.h"
@@ -18,7 +20,7 @@
 namespace facet::cpu {
 namespace {
 
-constexpr char kMagic[] = "facet packed weights 1\n";  // the number is that of the layout
+constexpr char kMagic[] = "facet packed weights 2\n";  // the number is that of the layout
 // What a step packs, and what is written at a time, so that the file's pages in memory can be huge ones.
 constexpr size_t kStepBytes = 2 << 20;
 
@@ -43,6 +45,23 @@ struct stat status_of(int fd, const std::string& path) {
   struct stat info;
   if (::fstat(fd, &info) != 0) io_failed(path, "cannot be read");
   return info;
+}
+
+// No file if there is none. A link is not followed, and a pipe not waited for.
+File open_copy(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  if (fd < 0 && errno != ENOENT) io_failed(path, "cannot be opened");
+  return File{fd};
+}
+
+void read_at(int fd, const std::string& path, uint64_t offset, uint8_t* data, size_t bytes) {
+  for (size_t done = 0; done < bytes;) {
+    const ssize_t count = ::pread(fd, data + done, bytes - done, static_cast<off_t>(offset + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) io_failed(path, "cannot be read");
+    if (count == 0) throw plugin::Failure(FACET_IO, path + ": was cut short while it was read");
+    done += static_cast<size_t>(count);
+  }
 }
 
 // Others could put weights of their choice into a file that they may write, or cut it short while it is
@@ -83,7 +102,7 @@ PackedFile::PackedFile(const plugin::Description& description, const std::vector
   head_ = kMagic;
   append(head_, uint64_t{list.size()});
   head_ += list;
-  head_.resize(round_up(head_.size(), 64));
+  head_.resize(round_up(head_.size() + sizeof(ContentHash::Digest), 64));
   for (Matrix& matrix : matrices_) matrix.offset += head_.size();
   bytes_ = head_.size() + end;
 }
@@ -131,30 +150,54 @@ void PackedFile::pack_next() {
   waiting_.resize(at + group_bytes);
   pack_group(matrix.weight->type, static_cast<const uint8_t*>(matrix.weight->data) + group_ * group_bytes,
              matrix.row_bytes, waiting_.data() + at);
-  if (++group_ < matrix.groups) return;
-  group_ = 0;
-  ++matrix_;
-  const uint64_t next = matrix_ < matrices_.size() ? matrices_[matrix_].offset : bytes_;
-  waiting_.resize(next - written_);  // zeros between two matrices
+  if (++group_ == matrix.groups) {
+    group_ = 0;
+    ++matrix_;
+    const uint64_t next = matrix_ < matrices_.size() ? matrices_[matrix_].offset : bytes_;
+    waiting_.resize(next - written_);  // zeros between two matrices
+  }
+  hash_.add(waiting_.data() + at, waiting_.size() - at);
+}
+
+// Whether the open file has the size and describes the matrices of a copy of these weights.
+bool PackedFile::has_head(int fd, const std::string& path) const {
+  if (static_cast<uint64_t>(status_of(fd, path).st_size) != bytes_) return false;
+  const std::string_view describing(head_.data(), head_.size() - sizeof(ContentHash::Digest));
+  std::string found(describing.size(), '\0');
+  return ::pread(fd, found.data(), found.size(), 0) == static_cast<ssize_t>(found.size()) &&
+         found == describing;
 }
 
 // False if there is no such file or it is no copy of these weights.
 bool PackedFile::map(const std::string& path) {
-  const File file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
-  if (file.fd < 0) {
-    if (errno == ENOENT) return false;
-    io_failed(path, "cannot be opened");
-  }
+  const File file = open_copy(path);
+  if (file.fd < 0) return false;
   check_owner(file.fd, path);
-  if (static_cast<uint64_t>(status_of(file.fd, path).st_size) != bytes_) return false;
-  std::string head(head_.size(), '\0');
-  if (::pread(file.fd, head.data(), head.size(), 0) != static_cast<ssize_t>(head.size())) return false;
-  if (head != head_) return false;
+  if (!has_head(file.fd, path)) return false;
   void* data = ::mmap(nullptr, bytes_, PROT_READ, MAP_SHARED, file.fd, 0);
   if (data == MAP_FAILED) io_failed(path, "cannot be mapped");
   ::madvise(data, bytes_, MADV_HUGEPAGE);  // only a hint
   mapped_ = static_cast<const std::byte*>(data);
   return true;
+}
+
+void PackedFile::verify(const std::string& path) const {
+  const File file = open_copy(path);
+  if (file.fd < 0 || !has_head(file.fd, path)) {
+    throw plugin::Failure(FACET_NOT_FOUND, path + ": there is no packed copy of these weights");
+  }
+  ContentHash::Digest written;
+  read_at(file.fd, path, head_.size() - written.size(), written.data(), written.size());
+  ContentHash hash;
+  std::vector<uint8_t> piece(kStepBytes);
+  for (uint64_t at = head_.size(); at < bytes_; at += piece.size()) {
+    piece.resize(std::min<uint64_t>(kStepBytes, bytes_ - at));
+    read_at(file.fd, path, at, piece.data(), piece.size());
+    hash.add(piece.data(), piece.size());
+  }
+  if (hash.digest() == written) return;
+  throw plugin::Failure(FACET_MALFORMED,
+                        path + ": is damaged: its content is not what was written; remove it");
 }
 
 void PackedFile::begin(const std::string& path) {
@@ -180,6 +223,7 @@ void PackedFile::begin(const std::string& path) {
       io_failed(part_, "cannot be written");
     }
     written_ = synced_ = 0;
+    hash_.reset();
     matrix_ = 0;
     group_ = 0;
     waiting_.assign(head_.size(), 0);  // finish() writes it
@@ -215,6 +259,8 @@ void PackedFile::write_at(uint64_t offset, const uint8_t* data, size_t bytes) {
 void PackedFile::finish(const std::string& path) {
   if (::fdatasync(fd_) != 0) io_failed(part_, "cannot be written");
   if (!is_named(fd_, part_)) throw plugin::Failure(FACET_IO, part_ + ": was removed while it was written");
+  const ContentHash::Digest digest = hash_.digest();
+  std::copy(digest.begin(), digest.end(), head_.end() - ssize_t{digest.size()});
   write_at(0, reinterpret_cast<const uint8_t*>(head_.data()), head_.size());
   if (::fdatasync(fd_) != 0) io_failed(part_, "cannot be written");
   if (::rename(part_.c_str(), path.c_str()) != 0) io_failed(part_, "cannot be renamed");

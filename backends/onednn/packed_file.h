@@ -1,9 +1,10 @@
 // The packed copy (packing.h) of a program's weights, in a file.
 //
-// A file is the bytes that describe the packed matrices, then the matrices, each at a multiple of 64. What a
-// program finds is its copy if the describing bytes are the very ones that it would write itself. The file is
-// written beside its place, under a lock, and renamed once it is on the disk; the describing bytes come last.
-// So neither a crash nor who removes or renames files leaves anything that could be taken for a copy.
+// A file is a head, then the content: the matrices, each at a multiple of 64. The head is the bytes that
+// describe the matrices and the content's hash. What a program finds is its copy if the describing bytes are
+// the very ones that it would write itself; the content is not read for that, only by verify(). The file is
+// written beside its place, under a lock, and renamed once it is on the disk; the head comes last. So neither
+// a crash nor who removes or renames files leaves anything that could be taken for a copy.
 #pragma once
 
 #include <facet/description.hpp>
@@ -12,6 +13,8 @@
 #include <cstdint>
 #include <string>
 #include <vector>
+
+#include "backends/onednn/content_hash.h"
 
 namespace facet::cpu {
 
@@ -29,6 +32,10 @@ class PackedFile {
   // and from then on. The next call goes on with the same path. Throws Failure: FACET_IO naming the file,
   // also if others than this user may write it; FACET_EXHAUSTED if it is being written by another process.
   bool step(const std::string& path);
+  // Reads the whole copy at `path`, whoever owns it, and compares its content with the hash that was written
+  // with it. Throws Failure naming the file: FACET_NOT_FOUND if there is no copy of these weights,
+  // FACET_MALFORMED if the content is another.
+  void verify(const std::string& path) const;
   // A packed weight, once step() has given true; NULL for others.
   const uint8_t* matrix(uint32_t weight) const;
 
@@ -40,6 +47,7 @@ class PackedFile {
     uint64_t offset;  // in the file
   };
 
+  bool has_head(int fd, const std::string& path) const;
   bool map(const std::string& path);
   void begin(const std::string& path);
   void pack_next();
@@ -51,7 +59,7 @@ class PackedFile {
 
   std::vector<Matrix> matrices_;
   std::vector<size_t> matrix_of_;  // per weight: number, or SIZE_MAX
-  std::string head_;
+  std::string head_;               // in the file the last bytes are the hash
   uint64_t bytes_ = 0;
   bool looked_ = false;  // for a copy
 
@@ -63,6 +71,7 @@ class PackedFile {
   std::vector<uint8_t> waiting_;
   size_t matrix_ = 0;
   uint64_t group_ = 0;
+  ContentHash hash_;  // of what is packed
 
   const std::byte* mapped_ = nullptr;
 };

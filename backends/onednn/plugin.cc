@@ -4,7 +4,6 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "backends/onednn/cpu_limits.h"
 #include "backends/onednn/device.h"
 #include "backends/onednn/isa.h"
 
@@ -21,7 +20,7 @@ struct Backend {
 
   static facet_device_info describe(uint32_t) {
     facet_device_info info{};
-    std::string description = cpu_name() + ", " + std::to_string(allowed_cpus()) + " threads";
+    std::string description = cpu_name() + ", " + std::to_string(Device::automatic_threads()) + " threads";
     std::strncpy(info.name, "cpu", sizeof info.name - 1);
     std::strncpy(info.description, description.c_str(), sizeof info.description - 1);
     return info;

@@ -63,6 +63,8 @@ void Program::prepare_matrix(uint32_t number) {
   PreparedWeight& prepared = prepared_[number];
   prepared = {weight.type, static_cast<uint32_t>(weight.dims[0]), static_cast<uint32_t>(weight.dims[1]),
               static_cast<const uint8_t*>(weight.data), facet_row_bytes(weight.type, weight.dims[0])};
+  prepared.by_dense = weight.type == FACET_TYPE_F32 && device_.dense() != nullptr &&
+                      device_.dense()->has_equal_rows(prepared.width, prepared.outputs);
   scratch_bytes_ = std::max(scratch_bytes_, matmul_scratch(prepared.type, prepared.width));
 }
 
@@ -88,6 +90,11 @@ bool Program::pack(const std::string& path) {
   if (!packing_->step(path)) return false;
   packed_ = true;
   return true;
+}
+
+void Program::verify_packed(const std::string& path) const {
+  if (packed_bytes() == 0) return plugin::Program::verify_packed(path);
+  packing_->verify(path);
 }
 
 PreparedWeight Program::prepared(uint32_t weight) const {

@@ -21,6 +21,7 @@ struct PreparedWeight {
   const uint8_t* rows = nullptr;
   size_t stride = 0;  // bytes from one output to the next
   const uint8_t* packed = nullptr;
+  bool by_dense = false;  // multiplied by oneDNN
 
   // Of a stack of matrices.
   PreparedWeight matrix(uint32_t number) const {
@@ -58,6 +59,7 @@ class Program final : public plugin::Program {
   uint64_t context_bytes(uint32_t max_rows, uint32_t max_selected) const override;
   uint64_t packed_bytes() const override { return packing_ == nullptr ? 0 : packing_->bytes(); }
   bool pack(const std::string& path) override;
+  void verify_packed(const std::string& path) const override;
   std::unique_ptr<plugin::Context> create_context(uint32_t max_rows, uint32_t max_selected) override;
 
   Device& device() const { return device_; }

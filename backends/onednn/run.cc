@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "backends/onednn/device.h"
+#include "backends/onednn/tile_size.h"
 
 namespace facet::cpu {
 
@@ -12,37 +13,42 @@ Run::Run(const Program& program, const ContextMemory& layout, std::byte* memory,
          const Cache* cache)
     : program_(program),
       kernels_(program.device().kernels()),
-      pool_(program.device().pool()),
+      workers_(program.device().pool().workers()),
       dense_(program.device().dense()),
       layout_(layout),
       memory_(memory),
       slice_(slice),
       cache_(cache) {}
 
-void Run::run() {
+Jobs Run::jobs() {
   if (slice_.first_cut == 0) {
     read_inputs();
-    rotate_rows();
+    for (Jobs rows = rotate_rows(); rows.next();) co_yield rows.job();
   }
   find_stretches();
+  for (const uint32_t kind : {FACET_ROWS_BATCH, FACET_ROWS_SELECTED}) spans_[kind] = find_spans(kind);
+  const std::span<const Step> steps = program_.steps().steps;
   const uint32_t end = program_.step_at(slice_.last_cut);
-  for (uint32_t s = program_.step_at(slice_.first_cut); s < end; ++s) {
-    const Step& step = program_.steps().steps[s];
-    switch (step.kind) {
-      case StepKind::kRows:
-        run_rows(step);
-        break;
-      case StepKind::kMatmul:
-        run_matmuls(step);
-        break;
-      case StepKind::kAttention:
-        run_attention(step.attention);
-        break;
-      case StepKind::kExperts:
-        run_experts(step.experts);
-        break;
-    }
+  for (uint32_t first = program_.step_at(slice_.first_cut), next; first < end; first = next) {
+    next = first + 1;
+    while (next < end && steps[next].joins) ++next;
+    for (Jobs step = run_steps(steps.subspan(first, next - first)); step.next();) co_yield step.job();
   }
+}
+
+Jobs Run::run_steps(std::span<const Step> steps) {
+  const Step& step = steps.front();
+  switch (step.kind) {
+    case StepKind::kRows:
+      return run_rows(step);
+    case StepKind::kMatmul:
+      return run_matmuls(steps);
+    case StepKind::kAttention:
+      return run_attention(step.attention);
+    case StepKind::kExperts:
+      break;
+  }
+  return run_experts(step.experts);
 }
 
 void Run::read_inputs() {
@@ -60,9 +66,9 @@ float* Run::rotation(uint32_t number, uint32_t row) const {
 }
 
 // Sines and cosines of all rows, for all layers.
-void Run::rotate_rows() {
-  if (program_.rotations().empty()) return;
-  pool_.run(slice_.rows.count, [&](uint32_t row, uint32_t) {
+Jobs Run::rotate_rows() {
+  if (program_.rotations().empty()) co_return;
+  const auto rotate = [&](uint32_t row, uint32_t) {
     for (uint32_t r = 0; r < program_.rotations().size(); ++r) {
       const Rotation& rotation_kind = program_.rotations()[r];
       const size_t half = rotation_kind.frequencies.size();
@@ -73,7 +79,8 @@ void Run::rotate_rows() {
         cos[half + i] = static_cast<float>(std::sin(angle));
       }
     }
-  });
+  };
+  co_yield Job(slice_.rows.count, rotate);
 }
 
 void Run::find_stretches() {
@@ -90,17 +97,31 @@ void Run::find_stretches() {
   }
 }
 
-void Run::run_matmuls(const Step& step) {
-  std::vector<Product> products;
-  for (const Matmul& matmul : step.matmuls) {
-    products.push_back({program_.prepared(op(matmul.op).weights[0]), row_of(matmul.x, 0, 0),
-                        reinterpret_cast<float*>(row_of(matmul.out, 0, 0)), slot(matmul.x).row_bytes,
-                        rows_of(slot(matmul.out).rows)});
+Run::Stretches Run::find_spans(uint32_t kind) const {
+  constexpr uint32_t kLeastGap = 8;
+  Stretches spans;
+  for (uint32_t row = 0; row < rows_of(kind); ++row) {
+    if (!live(kind, row)) continue;
+    if (spans.empty() || spans.back().first + spans.back().count + kLeastGap <= row)
+      spans.push_back({row, 0});
+    spans.back().count = row + 1 - spans.back().first;
   }
-  multiply(products);
+  return spans;
 }
 
-void Run::multiply(const std::vector<Product>& products) {
+Jobs Run::run_matmuls(std::span<const Step> steps) {
+  std::vector<Product> products;
+  for (const Step& step : steps) {
+    const Matmul& matmul = step.matmul;
+    const uint32_t kind = slot(matmul.out).rows;
+    products.push_back({program_.prepared(op(matmul.op).weights[0]), row_of(matmul.x, 0, 0),
+                        reinterpret_cast<float*>(row_of(matmul.out, 0, 0)), slot(matmul.x).row_bytes,
+                        rows_of(kind), spans_[kind]});
+  }
+  return multiply(std::move(products));
+}
+
+Jobs Run::multiply(std::vector<Product> products) {
   std::vector<Piece> pieces;
   size_t left = 0;  // bytes of weights that have no piece yet
   for (const Product& product : products) left += product.weight.stride * product.weight.outputs;
@@ -108,7 +129,7 @@ void Run::multiply(const std::vector<Product>& products) {
     cut(product, left, pieces);
     left -= product.weight.stride * product.weight.outputs;
   }
-  pool_.run(static_cast<uint32_t>(pieces.size()), [&](uint32_t number, uint32_t worker) {
+  const auto multiply_piece = [&](uint32_t number, uint32_t worker) {
     const Piece& piece = pieces[number];
     const Product& product = *piece.product;
     const PreparedWeight& weight = product.weight;
@@ -125,24 +146,24 @@ void Run::multiply(const std::vector<Product>& products) {
     tile.out = product.out + size_t{piece.row} * weight.outputs + piece.output;
     tile.out_stride = weight.outputs;
     tile.scratch = scratch(worker);
-    if (dense_ != nullptr && tile.type == FACET_TYPE_F32) {
+    if (weight.by_dense) {
       dense_->matmul(worker, tile);
     } else {
       kernels_.matmul(tile);
     }
-  });
+  };
+  co_yield Job(static_cast<uint32_t>(pieces.size()), multiply_piece);
 }
 
 // Appends the pieces of a product; `left` bytes of weights, these included, have none yet.
 void Run::cut(const Product& product, size_t left, std::vector<Piece>& pieces) const {
   const PreparedWeight& weight = product.weight;
   // oneDNN gets an output in the same piece always.
-  const bool by_dense = dense_ != nullptr && weight.type == FACET_TYPE_F32;
-  if (product.rows <= 8 && !by_dense) {
+  if (product.rows <= 8 && !weight.by_dense) {
     // The time goes to reading weights, and each piece begins with a wait for the first of them. So pieces
     // are large, and smaller towards the end, where the workers are to finish together.
     for (uint32_t output = 0; output < weight.outputs;) {
-      const size_t bytes = std::clamp<size_t>(left / (2 * pool_.workers()), 32 * 1024, 1024 * 1024);
+      const size_t bytes = std::clamp<size_t>(left / (2 * workers_), 32 * 1024, 1024 * 1024);
       const auto most = static_cast<uint32_t>(std::max<size_t>(bytes / weight.stride / 16 * 16, 16));
       const uint32_t outputs = std::min(most, weight.outputs - output);
       if (product.rows != 0) pieces.push_back({&product, 0, product.rows, output, outputs});
@@ -151,18 +172,19 @@ void Run::cut(const Product& product, size_t left, std::vector<Piece>& pieces) c
     }
     return;
   }
-  // 64 outputs, times as many rows as half of a second-level cache holds.
-  const auto piece_rows =
-      static_cast<uint32_t>(std::clamp<size_t>(256 * 1024 / product.act_stride / 8 * 8, 32, kMaxTileRows));
-  for (uint32_t row = 0; row < product.rows; row += piece_rows) {
-    for (uint32_t output = 0; output < weight.outputs; output += 64) {
-      pieces.push_back({&product, row, std::min(piece_rows, product.rows - row), output,
-                        std::min(64u, weight.outputs - output)});
+  const uint32_t piece_rows = tile_rows(product.act_stride);
+  for (const Stretch& span : product.spans) {
+    const uint32_t end = span.first + span.count;
+    for (uint32_t row = span.first; row < end; row += piece_rows) {
+      for (uint32_t output = 0; output < weight.outputs; output += kTileOutputs) {
+        pieces.push_back({&product, row, std::min(piece_rows, end - row), output,
+                          std::min(kTileOutputs, weight.outputs - output)});
+      }
     }
   }
 }
 
-void Run::run_attention(uint32_t number) {
+Jobs Run::run_attention(uint32_t number) {
   const facet_op& attention = op(number);
   const auto& p = attention.p.attention;
   const facet_cache_layer& layer = program_.description().cache.layers[p.layer];
@@ -180,12 +202,12 @@ void Run::run_attention(uint32_t number) {
   }
   const auto part_count = static_cast<uint32_t>(parts.size());
   auto splits = [&] { return (shared + piece_heads - 1) / piece_heads; };
-  while (part_count * layer.kv_heads * splits() < pool_.workers() && piece_heads > 1) {
+  while (part_count * layer.kv_heads * splits() < workers_ && piece_heads > 1) {
     piece_heads = (piece_heads + 1) / 2;
   }
   const uint32_t pieces_per_part = layer.kv_heads * splits();
 
-  pool_.run(part_count * pieces_per_part, [&](uint32_t piece, uint32_t) {
+  const auto attend = [&](uint32_t piece, uint32_t) {
     const Stretch& part = parts[piece / pieces_per_part];
     const uint32_t kv_head = piece % pieces_per_part / splits();
     const uint32_t first_head = kv_head * shared + piece % splits() * piece_heads;
@@ -216,7 +238,8 @@ void Run::run_attention(uint32_t number) {
         cache_->page(layer.group, 0) + shape.layer_offset(p.layer) + kv_head * shape.head_bytes(p.layer);
     tile.page_bytes = shape.page_bytes(layer.group);
     kernels_.attention(tile);
-  });
+  };
+  co_yield Job(part_count * pieces_per_part, attend);
 }
 
 }  // namespace facet::cpu

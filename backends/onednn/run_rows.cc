@@ -29,33 +29,37 @@ void route(const float* x, uint32_t n, uint32_t used, float* out) {
 
 }  // namespace
 
-void Run::run_rows(const Step& step) {
+Jobs Run::run_rows(const Step& step) {
   const uint32_t rows = rows_of(step.rows);
-  if (rows == 0) return;
+  if (rows == 0) co_return;
   // A few wide rows are shared out by columns, others by groups of rows.
   constexpr uint32_t kColumns = 4096;
   const auto width =
       static_cast<uint32_t>(step.by_columns ? slot(step.row_ops[0].out).row_bytes / sizeof(float) : 0);
-  if (rows < 2 * pool_.workers() && width > kColumns) {
+  if (rows < 2 * workers_ && width > kColumns) {
     const uint32_t parts = (width + kColumns - 1) / kColumns;
-    pool_.run(rows * parts, [&](uint32_t piece, uint32_t worker) {
+    const auto run_columns = [&](uint32_t piece, uint32_t worker) {
+      if (!live(step.rows, piece / parts)) return;
       const uint32_t first = piece % parts * kColumns;
       for (const RowOp& row_op : step.row_ops) {
         run_row_op(row_op, piece / parts, worker, first, std::min(kColumns, width - first));
       }
-    });
-    return;
+    };
+    co_yield Job(rows * parts, run_columns);
+    co_return;
   }
-  const uint32_t group = std::clamp(rows / (4 * pool_.workers()), 1u, 16u);
-  pool_.run((rows + group - 1) / group, [&](uint32_t piece, uint32_t worker) {
+  const uint32_t group = std::clamp(rows / (4 * workers_), 1u, 16u);
+  const auto run_group = [&](uint32_t piece, uint32_t worker) {
     const uint32_t end = std::min(rows, (piece + 1) * group);
     for (uint32_t row = piece * group; row < end; ++row) {
+      if (!live(step.rows, row)) continue;
       for (const RowOp& row_op : step.row_ops) {
         uint32_t out = row_op.out == FACET_NONE ? row_op.x : row_op.out;
         run_row_op(row_op, row, worker, 0, static_cast<uint32_t>(slot(out).row_bytes / sizeof(float)));
       }
     }
-  });
+  };
+  co_yield Job((rows + group - 1) / group, run_group);
 }
 
 void Run::run_row_op(const RowOp& row_op, uint32_t row, uint32_t worker, uint32_t first,
@@ -145,7 +149,6 @@ void Run::rope(const RowOp& row_op, uint32_t row, const float* x, float* out) co
 
 void Run::append(const RowOp& row_op, uint32_t row, const float* key, const float* value,
                  uint32_t worker) const {
-  if (!slice_.live(row)) return;
   const uint32_t layer = op(row_op.op).p.append.layer;
   const uint32_t group = program_.description().cache.layers[layer].group;
   const auto page_positions = static_cast<int32_t>(program_.description().cache.groups[group].page_positions);

@@ -5,7 +5,9 @@
 //   row op     an op that makes a row from the same row of its inputs. All ops but MATMUL and ATTENTION; and
 //              the quantisation of a value for the matmuls that read it.
 //   rows step  row ops, run one after the other on each row.
-//   matmul step, attention step   matmuls that are ready at the same time; one attention.
+//   matmul step, attention step   one matmul, one attention. Matmuls that are ready at the same time follow
+//   each
+//              other, and are computed in one where a slice has several.
 //   experts step   one mixture of experts. A place is a row together with one of the experts that it chose;
 //              places are in the order of experts, then of rows, so that the rows of an expert are a matrix.
 #pragma once
@@ -35,8 +37,8 @@ struct RowOp {
 };
 
 struct Matmul {
-  uint32_t op;
-  uint32_t x, out;  // slots; x is of the kind that the weight's type reads
+  uint32_t op = FACET_NONE;
+  uint32_t x = FACET_NONE, out = FACET_NONE;  // slots; x is of the kind that the weight's type reads
 };
 
 // The slots from gate_in on have `used` places for each row.
@@ -59,7 +61,10 @@ struct Step {
   uint32_t rows = FACET_ROWS_BATCH;  // of a rows step: facet_rows_kind of its ops
   bool by_columns = false;           // of a rows step: elementwise throughout, so columns may be shared out
   std::vector<RowOp> row_ops;
-  std::vector<Matmul> matmuls;
+  Matmul matmul;
+  // It may be computed in one with the step before it, which is a matmul, too: neither reads what the other
+  // writes.
+  bool joins = false;
   uint32_t attention = FACET_NONE;  // op
   Experts experts;
   uint32_t cut = 0;  // if not 0: after this step exactly the ops [0, cut) are done

@@ -6,7 +6,10 @@
 #include <cerrno>
 #include <cstring>
 
+#include "daemon/broker/app_unit.h"
 #include "daemon/broker/sandbox_traces.h"
+#include "sdk/protocol/limits.h"
+#include "sdk/protocol/utf8.h"
 
 namespace facet::broker {
 namespace {
@@ -39,8 +42,12 @@ Result<Peer> peer_of(int socket) {
     return io_error("SO_PEERCRED");
   }
   FACET_TRY(auto groups, groups_of(socket));
-  std::string sandbox = sandbox_of(traces_of(socket, credentials.pid));
-  return Peer{{credentials.uid, std::move(sandbox)}, credentials.gid, credentials.pid, std::move(groups)};
+  const SandboxTraces traces = traces_of(socket, credentials.pid);
+  return Peer{{credentials.uid, sandbox_of(traces)},
+              credentials.gid,
+              credentials.pid,
+              std::move(groups),
+              app_of_cgroup(traces.cgroup.value_or(""))};
 }
 
 std::string name_of(const Identity& who) {
@@ -48,8 +55,8 @@ std::string name_of(const Identity& who) {
 }
 
 std::string app_name(const std::string& claimed, const Peer& peer) {
-  if (claimed.empty()) return "pid " + std::to_string(peer.pid);
-  std::string name = claimed;
+  std::string name = protocol::to_utf8(peer.app.empty() ? claimed : peer.app, protocol::kMaxNameBytes);
+  if (name.empty()) return "pid " + std::to_string(peer.pid);
   auto is_control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
   std::replace_if(name.begin(), name.end(), is_control, '?');
   return name;

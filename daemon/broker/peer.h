@@ -25,6 +25,7 @@ struct Peer : Identity {
   gid_t gid = 0;
   pid_t pid = 0;  // for logs: the number may have been given to another process since
   std::vector<gid_t> groups = {};
+  std::string app = {};  // that its unit names, any bytes, see app_unit.h; empty: none
 
   bool is_in(gid_t group) const;
 };
@@ -38,7 +39,8 @@ Result<Peer> peer_of(int socket);
 // "user 1000", "user 1000 in flatpak:org.example.App".
 std::string name_of(const Identity& who);
 
-// What an app calls itself, fit for a log line: control characters become '?'; "pid 12" if it is empty.
+// What an app is called, fit for a log line and the protocol (UTF-8, at most kMaxNameBytes): as its unit
+// says, else as it `claimed`; "pid 12" if both are empty. Control characters become '?'.
 std::string app_name(const std::string& claimed, const Peer& peer);
 
 }  // namespace facet::broker

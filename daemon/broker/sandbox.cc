@@ -79,23 +79,6 @@ int hex_of(char c) {
   return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-// Undoes systemd's escapes in a unit's name, "\x2d". Nothing for one that is not whole.
-std::optional<std::string> unescaped(std::string_view text) {
-  std::string plain;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '\\') {
-      plain += text[i];
-      continue;
-    }
-    if (text.size() - i < 4 || text[i + 1] != 'x') return {};
-    const int high = hex_of(text[i + 2]), low = hex_of(text[i + 3]);
-    if (high < 0 || low < 0) return {};
-    plain += static_cast<char>(high << 4 | low);
-    i += 3;
-  }
-  return plain;
-}
-
 // Of "app-flatpak-ID-N.scope", or "flatpak-ID-N.scope" as older ones write it. Empty: no flatpak's scope.
 std::string flatpak_of_scope(std::string_view unit) {
   constexpr std::string_view kSuffix = ".scope";
@@ -160,6 +143,22 @@ std::string sandbox_of(const SandboxTraces& traces) {
     if (std::string flatpak = flatpak_of_cgroup(*traces.cgroup); !flatpak.empty()) return flatpak;
   }
   return traces.status && is_in_our_pid_namespace(*traces.status) ? "" : kUnknownSandbox;
+}
+
+std::optional<std::string> unescaped(std::string_view text) {
+  std::string plain;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\\') {
+      plain += text[i];
+      continue;
+    }
+    if (text.size() - i < 4 || text[i + 1] != 'x') return {};
+    const int high = hex_of(text[i + 2]), low = hex_of(text[i + 3]);
+    if (high < 0 || low < 0) return {};
+    plain += static_cast<char>(high << 4 | low);
+    i += 3;
+  }
+  return plain;
 }
 
 bool is_sandbox(std::string_view name) {

@@ -42,4 +42,7 @@ std::string sandbox_of(const SandboxTraces& traces);
 // Whether sandbox_of() may give this name, the empty one apart.
 bool is_sandbox(std::string_view name);
 
+// Undoes systemd's escapes in a unit's name, "\x2d". Nothing for one that is not whole.
+std::optional<std::string> unescaped(std::string_view text);
+
 }  // namespace facet::broker

@@ -2,7 +2,7 @@
 //
 // It takes the broker's messages (link::ToEngine) and gives its own (link::FromEngine); it knows nothing of
 // sockets, users or policy. One thread runs it, and that thread alone touches models, caches and sequences:
-// other threads only post messages.
+// other threads only post messages, and a thread of its own loads models, which it then takes over.
 #pragma once
 
 #include <facet/backend.h>
@@ -37,8 +37,8 @@ class Engine {
   // Called on the engine's thread, in order. Must not block and must not call back into the engine.
   using Sink = std::function<void(link::FromEngine)>;
 
-  // Opens the backend's device; models are loaded at first use. unsupported, not_found as the plugin host
-  // says.
+  // Opens the backend's device; models are loaded when the first request for them comes, while others go on.
+  // unsupported, not_found as the plugin host says.
   static Result<std::unique_ptr<Engine>> create(const EngineOptions& options, Sink sink);
   ~Engine();
 

@@ -297,8 +297,12 @@ void FairQueue::stopped(const Owner& owner) {
 }
 
 void FairQueue::charge(const Owner& owner, double micros) {
-  if (!(micros > 0)) return;
   state_->cost.add_work(micros);
+  charge_besides(owner, micros);
+}
+
+void FairQueue::charge_besides(const Owner& owner, double micros) {
+  if (!(micros > 0)) return;
   auto [user, app] = state_->accounts_of(owner);
   auto charge = [&](auto& siblings, auto& account, Work work) {
     siblings.update(account, state_->activations, [&](Account& a) {

@@ -59,6 +59,8 @@ class FairQueue {
   void stopped(const Owner& owner);
   // Work that was done for `owner`; less than 0 or not a number is none.
   void charge(const Owner& owner, double micros);
+  // The same for what says nothing of what a request costs (mean_cost()): its prompt may have been refused.
+  void charge_besides(const Owner& owner, double micros);
 
   // Whether a goes before b: for ordering what runs already. A strict weak order until something changes.
   bool before(const Owner& a, const Owner& b) const;

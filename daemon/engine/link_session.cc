@@ -66,6 +66,10 @@ void LinkSession::wake() {
   [[maybe_unused]] auto written = ::write(wake_.get(), &one, sizeof one);
 }
 
+void LinkSession::close() {
+  ::shutdown(socket_.get(), SHUT_RDWR);
+}
+
 void LinkSession::stop() {
   stopped_ = true;
   wake();

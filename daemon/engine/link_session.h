@@ -39,6 +39,8 @@ class LinkSession {
 
   // Any thread: run() returns soon.
   void stop();
+  // Ends the link: the broker sees that nobody is there any more. After run().
+  void close();
 
  private:
   LinkSession(UniqueFd socket, UniqueFd wake) : socket_(std::move(socket)), wake_(std::move(wake)) {}

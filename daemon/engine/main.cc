@@ -61,6 +61,7 @@ Result<void> serve(UniqueFd socket) {
   auto ended = broker.run([&](link::ToEngine message) { engine->post(std::move(message)); });
   engine->stop();
   thread.join();
+  broker.close();  // before the engine's end, which waits for a load that was begun
   if (failed) return Error{FACET_INTERNAL, *failed};
   return ended;
 }

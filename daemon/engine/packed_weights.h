@@ -2,9 +2,10 @@
 // faster (program_pack in facet/backend.h), in a file of a folder whose size is bounded.
 //
 // A model's copy is found by the name of its file, which stands for the contents of the model's files:
-// device, inode, size and time of the last change of each. So a model that is replaced gets another copy, and
-// the old one is the first to go when room is needed: the copies that were not used for the longest time are
-// removed. All files of the folder may be removed at any time; nobody else may be able to write there.
+// device, inode, size, time of the last change and a hash of the header of each. So a model that is replaced
+// gets another copy, and the old one is the first to go when room is needed: the copies that were not used
+// for the longest time are removed, when one is made and when one is found. What another program is writing
+// stays. All files of the folder may be removed at any time; nobody else may be able to write there.
 #pragma once
 
 #include <atomic>
@@ -33,6 +34,11 @@ struct PackingOptions {
 // user's
 // ($XDG_CACHE_HOME or ~/.cache), none without either.
 std::string packed_weights_folder(const std::string& setting);
+
+// The file in `folder` where the copy of a model is that `backend` makes; empty if the system does not tell
+// the model's files apart.
+std::string packed_weights_path(const std::string& folder, const model::GgufFile& file,
+                                const std::string& backend);
 
 class PackedWeights {
  public:

@@ -88,8 +88,9 @@ void SequencePages::retire(uint32_t next) {
   }
 }
 
-void SequencePages::keep(uint64_t key, std::span<const text::Token> tokens, uint32_t positions) const {
-  pools_->prefixes().keep(key, tokens, positions / kPagePositions, groups_);
+void SequencePages::keep(uint64_t user, uint64_t key, std::span<const text::Token> tokens,
+                         uint32_t positions) const {
+  pools_->prefixes().keep(user, key, tokens, positions / kPagePositions, groups_);
 }
 
 void SequencePages::keep_shared(std::span<const text::Token> tokens, uint32_t positions) const {

@@ -67,8 +67,8 @@ class SequencePages {
   void retire(uint32_t next);
   // Holds the pages of a prefix that was found just now instead of what it holds.
   void exchange(const Prefix& prefix);
-  // Keeps the whole blocks of the first `positions` tokens for others of that key.
-  void keep(uint64_t key, std::span<const text::Token> tokens, uint32_t positions) const;
+  // Keeps the whole blocks of the first `positions` tokens for others of that user's key.
+  void keep(uint64_t user, uint64_t key, std::span<const text::Token> tokens, uint32_t positions) const;
   // For everyone (PrefixCache::keep_shared).
   void keep_shared(std::span<const text::Token> tokens, uint32_t positions) const;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <iterator>
 
 #include "daemon/model/family.h"
 
@@ -11,12 +12,26 @@ using model::kPagePositions;
 using Block = std::vector<text::Token>;
 
 struct PrefixCache::Node {
+  Tree* tree = nullptr;
   Node* parent = nullptr;  // nullptr: a root, which stands for no block
-  uint64_t key = 0;        // of a root
   std::map<Block, std::unique_ptr<Node>> children;
   const Block* tokens = nullptr;  // the parent's key for it
   std::vector<uint32_t> pages;    // per group, kNoPage where it has none
+  bool own = false;               // every leaf is
   uint64_t used = 0;
+};
+
+struct PrefixCache::User {
+  uint64_t id = 0;
+  std::set<std::pair<uint64_t, Node*>> leaves = {};  // of all trees, by last use
+  size_t own = 0;                                    // blocks
+};
+
+struct PrefixCache::Tree {
+  Tree(uint64_t its_key, User& its_user) : key(its_key), user(its_user) { root.tree = this; }
+  const uint64_t key;
+  User& user;
+  Node root;
 };
 
 namespace {
@@ -46,21 +61,27 @@ uint32_t shared_pages(uint32_t window, uint32_t blocks) {
 }
 
 PrefixCache::PrefixCache(std::vector<PagePool>& pools, const std::vector<uint32_t>& windows)
-    : pools_(pools), windows_(windows), most_blocks_(most_pages(pools)), shared_(std::make_unique<Node>()) {}
+    : pools_(pools),
+      windows_(windows),
+      most_blocks_(most_pages(pools)),
+      administrator_(std::make_unique<User>()),
+      shared_(std::make_unique<Tree>(0, *administrator_)) {}
 
 PrefixCache::~PrefixCache() {
-  while (!leaves_.empty()) drop_leaf(*leaves_.begin()->second);  // a deep tree would not survive recursion
+  // Leaf by leaf: a deep tree would not survive recursion.
+  while (!trees_.empty()) drop_next();
+  while (!administrator_->leaves.empty()) drop_leaf(*administrator_->leaves.begin()->second);
 }
 
 Prefix PrefixCache::find(uint64_t key, std::span<const text::Token> tokens, uint32_t most) {
   Prefix prefix;
   prefix.groups.resize(windows_.size());
   std::vector<Node*> chain = find_in(*shared_, tokens, most);
-  if (auto root = roots_.find(key); root != roots_.end()) {
-    std::vector<Node*> own = find_in(*root->second, tokens, most);
+  if (auto tree = trees_.find(key); tree != trees_.end()) {
+    std::vector<Node*> own = find_in(*tree->second, tokens, most);
     if (own.size() > chain.size()) {
       chain = std::move(own);
-      touch(*chain.back(), ++uses_);
+      touch(*chain.back());
     }
   }
   if (chain.empty()) return prefix;
@@ -73,10 +94,10 @@ Prefix PrefixCache::find(uint64_t key, std::span<const text::Token> tokens, uint
   return prefix;
 }
 
-std::vector<PrefixCache::Node*> PrefixCache::find_in(Node& root, std::span<const text::Token> tokens,
+std::vector<PrefixCache::Node*> PrefixCache::find_in(Tree& tree, std::span<const text::Token> tokens,
                                                      uint32_t most) const {
   std::vector<Node*> chain;
-  for (Node* node = &root; chain.size() < most; chain.push_back(node)) {
+  for (Node* node = &tree.root; chain.size() < most; chain.push_back(node)) {
     if ((chain.size() + 1) * kPagePositions > tokens.size()) break;
     auto child = node->children.find(block_of(tokens, static_cast<uint32_t>(chain.size())));
     if (child == node->children.end()) break;
@@ -86,35 +107,46 @@ std::vector<PrefixCache::Node*> PrefixCache::find_in(Node& root, std::span<const
   return chain;
 }
 
-void PrefixCache::keep(uint64_t key, std::span<const text::Token> tokens, uint32_t blocks,
+void PrefixCache::keep(uint64_t user, uint64_t key, std::span<const text::Token> tokens, uint32_t blocks,
                        std::span<const PrefixPages> held) {
   if (blocks == 0) return;
-  auto& root = roots_[key];
-  if (!root) {
-    root = std::make_unique<Node>();
-    root->key = key;
+  auto& tree = trees_[key];
+  if (!tree) {
+    auto& its = users_[user];
+    if (!its) its = std::make_unique<User>(User{user});
+    tree = std::make_unique<Tree>(key, *its);
   }
-  touch(insert(*root, tokens, blocks, held), ++uses_);
-  while (blocks_ > most_blocks_ && leaves_.begin()->first != kAlways) drop_leaf(*leaves_.begin()->second);
+  ranks_.erase({tree->user.own, tree->user.id});
+  Node& last = insert(*tree, tokens, blocks, held);
+  touch(last);
+  if (last.children.empty() && !last.own) drop_leaf(last);
+  rank(*tree);
+  while (blocks_ > most_blocks_ && !trees_.empty()) drop_next();
 }
 
 void PrefixCache::keep_shared(std::span<const text::Token> tokens, uint32_t blocks,
                               std::span<const PrefixPages> held) {
-  if (blocks > 0) touch(insert(*shared_, tokens, blocks, held), kAlways);
+  if (blocks > 0) insert(*shared_, tokens, blocks, held);
 }
 
-PrefixCache::Node& PrefixCache::insert(Node& root, std::span<const text::Token> tokens, uint32_t blocks,
+PrefixCache::Node& PrefixCache::insert(Tree& tree, std::span<const text::Token> tokens, uint32_t blocks,
                                        std::span<const PrefixPages> held) {
-  Node* node = &root;
+  Node* node = &tree.root;
+  const Node* shared = &tree == shared_.get() ? nullptr : &shared_->root;  // where it is in that one
   for (uint32_t b = 0; b < blocks; ++b) {
     auto [place, made] = node->children.try_emplace(block_of(tokens, b));
+    if (shared != nullptr) {
+      const auto there = shared->children.find(place->first);
+      shared = there == shared->children.end() ? nullptr : there->second.get();
+    }
     if (made) {
       place->second = std::make_unique<Node>();
+      place->second->tree = &tree;
       place->second->parent = node;
       place->second->tokens = &place->first;
       place->second->pages.assign(windows_.size(), kNoPage);
-      leaves_.erase({node->used, node});
-      leaves_.insert({0, place->second.get()});
+      tree.user.leaves.erase({node->used, node});
+      tree.user.leaves.insert({0, place->second.get()});
       ++blocks_;
     }
     node = place->second.get();
@@ -124,6 +156,9 @@ PrefixCache::Node& PrefixCache::insert(Node& root, std::span<const text::Token> 
       if (b < its.first_block || b - its.first_block >= its.pages.size()) continue;
       node->pages[group] = its.pages[b - its.first_block];
       pools_[group].keep(node->pages[group]);
+      if (node->own || (shared != nullptr && shared->pages[group] == node->pages[group])) continue;
+      node->own = true;
+      ++tree.user.own;
     }
   }
   return *node;
@@ -131,8 +166,8 @@ PrefixCache::Node& PrefixCache::insert(Node& root, std::span<const text::Token> 
 
 void PrefixCache::make_room(uint32_t group) {
   while (!pools_[group].has_free()) {
-    assert(!leaves_.empty() && leaves_.begin()->first != kAlways);
-    drop_leaf(*leaves_.begin()->second);
+    assert(!trees_.empty());
+    drop_next();
   }
 }
 
@@ -146,29 +181,51 @@ bool PrefixCache::usable(const std::vector<Node*>& chain, uint32_t blocks) const
   return true;
 }
 
-// The node and those before it were used now.
-void PrefixCache::touch(Node& node, uint64_t now) {
+void PrefixCache::touch(Node& node) {
+  auto& leaves = node.tree->user.leaves;
+  ++uses_;
   for (Node* n = &node; n->parent != nullptr; n = n->parent) {
-    const bool leaf = leaves_.erase({n->used, n}) > 0;
-    n->used = now;
-    if (leaf) leaves_.insert({n->used, n});
+    const bool leaf = leaves.erase({n->used, n}) > 0;
+    n->used = uses_;
+    if (leaf) leaves.insert({n->used, n});
   }
 }
 
-void PrefixCache::drop_leaf(Node& node) {
-  for (uint32_t group = 0; group < windows_.size(); ++group) {
-    if (node.pages[group] != kNoPage) pools_[group].drop(node.pages[group]);
+void PrefixCache::drop_next() {
+  const auto most = std::prev(ranks_.end());
+  Node& leaf = *users_.at(most->second)->leaves.begin()->second;
+  Tree& tree = *leaf.tree;
+  ranks_.erase(most);
+  drop_leaf(leaf);
+  rank(tree);
+}
+
+void PrefixCache::rank(Tree& tree) {
+  User& user = tree.user;
+  if (tree.root.children.empty()) trees_.erase(tree.key);
+  if (user.leaves.empty()) {
+    users_.erase(user.id);
+  } else {
+    ranks_.insert({user.own, user.id});
   }
-  leaves_.erase({node.used, &node});
-  --blocks_;
-  Node& parent = *node.parent;
-  parent.children.erase(parent.children.find(*node.tokens));  // node is gone
-  if (!parent.children.empty()) return;
-  if (parent.parent != nullptr) {
-    leaves_.insert({parent.used, &parent});
-  } else if (&parent != shared_.get()) {
-    roots_.erase(parent.key);
-  }
+}
+
+void PrefixCache::drop_leaf(Node& leaf) {
+  User& user = leaf.tree->user;
+  Node* node = &leaf;
+  do {
+    for (uint32_t group = 0; group < windows_.size(); ++group) {
+      if (node->pages[group] != kNoPage) pools_[group].drop(node->pages[group]);
+    }
+    user.leaves.erase({node->used, node});
+    user.own -= node->own;
+    --blocks_;
+    Node& parent = *node->parent;
+    parent.children.erase(parent.children.find(*node->tokens));  // node is gone
+    node = &parent;
+    if (node->parent == nullptr || !node->children.empty()) return;
+  } while (!node->own);
+  user.leaves.insert({node->used, node});
 }
 
 }  // namespace facet::engine

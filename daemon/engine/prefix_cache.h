@@ -5,8 +5,13 @@
 // of kPagePositions tokens behind its parent's, and keeps the pages with their keys and values: one per cache
 // group, but for groups with a window whose page had been given back. A *prefix* of a sequence can be used
 // again at the end of a block if every position that the next row sees has a page: all blocks in groups
-// without a window, the last ones in the others. The least recently used leaf is dropped first, one of the
-// shared tree never: its pages have to be set aside (PagePool).
+// without a window, the last ones in the others.
+//
+// A key is some *user's*, who may have any number of them. A block is its user's *own* if it keeps a page
+// that the shared tree does not keep there; others are only kept in front of own ones. Of the user with the
+// most own blocks, in all trees, the least recently used leaf is dropped first: so nobody's prompts, however
+// many, take away what others keep, but what is beyond their own part. One of the shared tree is never
+// dropped: its pages have to be set aside (PagePool).
 //
 // No thread, socket or tensor in here.
 #pragma once
@@ -49,10 +54,11 @@ class PrefixCache {
   // The longest prefix of `tokens` that can be used again and is at most `most` blocks long, read for that
   // key or shared. Counts as used now.
   Prefix find(uint64_t key, std::span<const text::Token> tokens, uint32_t most);
-  // Keeps the pages of the first blocks of `tokens`, of which `held` says what a sequence holds; in groups
-  // with a window those that a row behind the last block sees, or behind the one before it. What is kept of
-  // them already stays. All blocks that `held` has in a group without a window are whole.
-  void keep(uint64_t key, std::span<const text::Token> tokens, uint32_t blocks,
+  // Keeps for a user's key the pages of the first blocks of `tokens`, of which `held` says what a sequence
+  // holds: up to the last one that is the user's own. A key stays its first user's while it keeps any. In
+  // groups with a window those that a row behind the last block sees, or behind the one before it. What is
+  // kept of them already stays. All blocks that `held` has in a group without a window are whole.
+  void keep(uint64_t user, uint64_t key, std::span<const text::Token> tokens, uint32_t blocks,
             std::span<const PrefixPages> held);
   // The same, for every key and for good. The pools have set aside shared_pages() for it.
   void keep_shared(std::span<const text::Token> tokens, uint32_t blocks, std::span<const PrefixPages> held);
@@ -63,25 +69,33 @@ class PrefixCache {
 
  private:
   struct Node;
+  struct User;
+  struct Tree;
   static constexpr uint32_t kNoPage = UINT32_MAX;
-  // When a shared node was used: later than all others, always.
-  static constexpr uint64_t kAlways = UINT64_MAX;
   // The longest of a tree that can be used again.
-  std::vector<Node*> find_in(Node& root, std::span<const text::Token> tokens, uint32_t most) const;
+  std::vector<Node*> find_in(Tree& tree, std::span<const text::Token> tokens, uint32_t most) const;
   bool usable(const std::vector<Node*>& chain, uint32_t blocks) const;
   // The node of the last block, which has what `held` has of it and those before.
-  Node& insert(Node& root, std::span<const text::Token> tokens, uint32_t blocks,
+  Node& insert(Tree& tree, std::span<const text::Token> tokens, uint32_t blocks,
                std::span<const PrefixPages> held);
-  void touch(Node& node, uint64_t now);
+  // The node and those before it were used now.
+  void touch(Node& node);
+  // And those before it that nothing is behind then, but for own ones.
   void drop_leaf(Node& node);
+  // The leaf that is to be dropped first. Some key keeps something.
+  void drop_next();
+  // Of a tree that changed, whose user is in no rank: gives the user one, or forgets who keeps nothing.
+  void rank(Tree& tree);
 
   std::vector<PagePool>& pools_;
   const std::vector<uint32_t>& windows_;
   // Of nodes, so that those of many keys, which share pages, do not become more and more.
   const uint32_t most_blocks_;
-  const std::unique_ptr<Node> shared_;
-  std::map<uint64_t, std::unique_ptr<Node>> roots_;
-  std::set<std::pair<uint64_t, Node*>> leaves_;  // by last use
+  const std::unique_ptr<User> administrator_;
+  const std::unique_ptr<Tree> shared_;
+  std::map<uint64_t, std::unique_ptr<User>> users_;  // who keep something
+  std::map<uint64_t, std::unique_ptr<Tree>> trees_;  // by key; none is empty
+  std::set<std::pair<size_t, uint64_t>> ranks_;      // own blocks of users, and who they are
   uint64_t uses_ = 0;
   size_t blocks_ = 0;
 };

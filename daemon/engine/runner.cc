@@ -61,7 +61,7 @@ Runner::Runner(std::shared_ptr<const model::Model> model, std::unique_ptr<plugin
       places_(std::move(places)),
       bytes_(bytes),
       max_rows_(max_rows),
-      slice_micros_(slice_micros) {}
+      costs_(slice_micros) {}
 
 void Runner::begin(uint32_t place, Batch& batch) {
   places_[place].batch = &batch;
@@ -81,7 +81,7 @@ Micros Runner::slice(uint32_t place) {
   facet_submit submit{};
   submit.size = sizeof submit;
   submit.first_cut = its.cut;
-  submit.last_cut = std::min(last_cut(), its.cut + costs_.cuts_within(slice_micros_, batch.row_count()));
+  submit.last_cut = costs_.slice_end(batch.live_rows(), its.cut, last_cut());
   submit.rows = &rows;
   submit.cache = cache_.handle();
   submit.sequence_count = batch.sequence_count();
@@ -98,10 +98,13 @@ Micros Runner::slice(uint32_t place) {
   if (!fence.ok()) device_failed(fence.error());
   if (auto done = its.context.wait(*fence); !done.ok()) device_failed(done.error());
   const Micros end = now_micros(), took = end - start;
-  costs_.slice(batch.row_count(), submit.last_cut - its.cut, took);
+  costs_.slice(batch.live_rows(), its.cut, submit.last_cut, took);
   its.cut = submit.last_cut;
   its.took += took;
-  if (its.cut == last_cut()) costs_.run(batch.row_count(), its.took, end);
+  // What a run took that lost rows on its way says little of any size.
+  if (its.cut == last_cut() && batch.live_rows() == batch.row_count()) {
+    costs_.run(batch.row_count(), its.took, end);
+  }
   return took;
 }
 

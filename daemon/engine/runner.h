@@ -80,6 +80,7 @@ class Runner {
 
   const model::Model& model() const { return *model_; }
   const plugins::Cache& cache() const { return cache_; }
+  plugins::Cache& cache() { return cache_; }
   const RunnerBytes& bytes() const { return bytes_; }
   uint32_t max_rows() const { return max_rows_; }
 
@@ -106,7 +107,6 @@ class Runner {
   std::vector<Place> places_;
   RunnerBytes bytes_;
   uint32_t max_rows_;
-  Micros slice_micros_;
   RunCosts costs_;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 
 namespace facet::engine {
 namespace {
@@ -83,6 +84,11 @@ size_t Scheduler::waiting(uint64_t user) const {
 
 bool Scheduler::has_room(uint64_t user, size_t most) const {
   return waiting() < most && waiting(user) < most - waiting();
+}
+
+Error Scheduler::no_room(uint64_t user) const {
+  return {FACET_EXHAUSTED, std::to_string(waiting()) + " requests wait for this model already, " +
+                               std::to_string(waiting(user)) + " of them of this user"};
 }
 
 std::optional<Scheduler::Admission> Scheduler::admit(Micros now, const Fits& fits) const {
@@ -241,7 +247,8 @@ StepSize Scheduler::fair_size(size_t which, const RunCosts& costs, Micros now) c
     }
     if (user.reads) {
       const double rows = (1 - share) * costs.rows_within(kStepMicros[which], now);
-      fair.generating = std::min(fair.generating, std::max(static_cast<uint32_t>(rows), user.generating));
+      fair.generating =
+          std::min(fair.generating, std::max({static_cast<uint32_t>(rows), user.generating, 1u}));
     }
   }
   fair.generating = std::min(fair.generating, fair.rows);

@@ -24,6 +24,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "daemon/base/result.h"
 #include "daemon/engine/class_share.h"
 #include "daemon/engine/fair_queue.h"
 #include "daemon/engine/run_costs.h"
@@ -115,15 +116,25 @@ class Scheduler {
   StepSize step_size(size_t which, uint32_t most, const RunCosts& costs, Micros now) const;
   // A running or just removed request used so much of the device.
   void charge(size_t which, const Owner& owner, double micros);
+  // So much time of the engine went to a request before it waited, or was refused.
+  void charge_taking(size_t which, const Owner& owner, double micros) {
+    classes_[which].waiting.charge_besides(owner, micros);
+  }
 
   // Whether one more request of a user may wait where at most `most` may: a user has at most as many as that
   // leaves places for others. So one who floods has half of them, and no other is refused for it.
   bool has_room(uint64_t user, size_t most) const;
+  // What a user is told for whom there is none.
+  Error no_room(uint64_t user) const;
 
   // All that do not run.
   size_t waiting() const { return requests_.size() - running_; }
   size_t waiting(uint64_t user) const;
+  // Of a class, those that wait for a place.
+  size_t waiting_of_class(size_t which) const { return classes_[which].waiting.size(); }
   size_t running() const { return running_; }
+  // Those of a class, in order of arrival.
+  const std::vector<Id>& running(size_t which) const { return classes_[which].running; }
   // Waiting requests of its class that start before it, an estimate.
   size_t position(Id id) const;
   // Microseconds until a waiting request had its first `work` microseconds of the device, an estimate by what

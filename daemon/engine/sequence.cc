@@ -1,6 +1,7 @@
 #include "daemon/engine/sequence.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "daemon/engine/chat_prompt.h"
 
@@ -22,6 +23,17 @@ sampling::SamplingParams params_of(const protocol::Sampling& s) {
           .report_logprobs = s.report_logprobs};
 }
 
+// Bans what the vocabulary suppresses, whatever bias the client gave it.
+void ban_suppressed(const text::Vocabulary& vocabulary, sampling::SamplingParams& params) {
+  const auto suppressed = vocabulary.suppressed();
+  std::erase_if(params.logit_bias, [&](const auto& bias) {
+    return std::binary_search(suppressed.begin(), suppressed.end(), static_cast<text::Token>(bias.first));
+  });
+  for (text::Token token : suppressed) {
+    params.logit_bias.emplace_back(static_cast<uint32_t>(token), -std::numeric_limits<float>::infinity());
+  }
+}
+
 Error no_room(const std::string& tokens, uint32_t context) {
   return {FACET_TOO_LARGE,
           "prompt: " + tokens + " tokens leave no room in a context of " + std::to_string(context)};
@@ -32,6 +44,15 @@ Result<void> check_bytes(size_t bytes, const text::Tokenizer& tokenizer, uint32_
   const size_t fewest = tokenizer.fewest_tokens(bytes);
   if (fewest >= context) return no_room(std::to_string(fewest) + " or more", context);
   return {};
+}
+
+// Not that of thoughts and calls, which a format may leave out.
+size_t visible_bytes(const protocol::Chat& chat) {
+  size_t bytes = 0;
+  for (const auto& message : chat.messages) {
+    for (const auto& part : message.content) bytes += part.text.size();
+  }
+  return bytes;
 }
 
 Result<std::vector<text::Token>> prompt_tokens_of(const protocol::TokenIds& ids,
@@ -60,7 +81,9 @@ Result<std::vector<text::Token>> prompt_tokens_of(const protocol::Generate& requ
     return prompt_tokens_of(*ids, tokenizer.vocabulary());
   }
   if (!format.ok()) return format.error();
-  FACET_TRY(const text::MarkedText chat, chat_text(std::get<protocol::Chat>(request.prompt), *format));
+  const auto& messages = std::get<protocol::Chat>(request.prompt);
+  FACET_CHECK(check_bytes(visible_bytes(messages), tokenizer, context));  // nor written out
+  FACET_TRY(const text::MarkedText chat, chat_text(messages, *format));
   FACET_CHECK(check_bytes(chat.text().size(), tokenizer, context));
   return format->encode(tokenizer, chat);
 }
@@ -75,7 +98,9 @@ size_t calls_in(const protocol::Chat& chat) {
 
 Result<Sequence> Sequence::make(const protocol::Generate& request, const model::Model& model,
                                 const Result<text::ChatFormat>& format, uint32_t context, Micros now) {
-  FACET_CHECK(params_of(request.sampling).validate(model.config().vocabulary));
+  sampling::SamplingParams params = params_of(request.sampling);
+  FACET_CHECK(params.validate(model.config().vocabulary));
+  ban_suppressed(model.tokenizer().vocabulary(), params);
   FACET_TRY(text::StopMatcher stops, text::StopMatcher::create(request.stop));
   FACET_TRY(std::vector<text::Token> tokens, prompt_tokens_of(request, model.tokenizer(), format, context));
   if (tokens.empty()) return Error{FACET_INVALID_ARGUMENT, "prompt: has no tokens"};
@@ -84,7 +109,7 @@ Result<Sequence> Sequence::make(const protocol::Generate& request, const model::
   if (const auto* chat = std::get_if<protocol::Chat>(&request.prompt)) {
     answer.read_chat(*format, calls_in(*chat));
   }
-  Sequence sequence(request, std::move(answer), now);
+  Sequence sequence(request, std::move(params), std::move(answer), now);
   sequence.prompt_tokens_ = static_cast<uint32_t>(tokens.size());
   const uint32_t room = context - sequence.prompt_tokens_;
   sequence.limit_ =
@@ -94,9 +119,10 @@ Result<Sequence> Sequence::make(const protocol::Generate& request, const model::
   return sequence;
 }
 
-Sequence::Sequence(const protocol::Generate& request, AnswerText answer, Micros now)
+Sequence::Sequence(const protocol::Generate& request, sampling::SamplingParams params, AnswerText answer,
+                   Micros now)
     : id_(request.id),
-      sampler_(params_of(request.sampling)),
+      sampler_(std::move(params)),
       answer_(std::move(answer)),
       ignore_end_(request.ignore_end),
       credit_bounded_(request.credit != 0),

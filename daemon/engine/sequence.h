@@ -41,9 +41,9 @@ class Sequence {
   void start(std::unique_ptr<SequencePages> pages, uint32_t cached, Micros now);
   // Instead of what it has in the cache, a longer prefix of its tokens that was found just now.
   void reuse(const Prefix& prefix);
-  // Keeps what it has in the cache of its first `most` tokens for other sequences of that key.
-  void keep(uint64_t key, uint32_t most = UINT32_MAX) const {
-    pages_->keep(key, tokens_, std::min(most, cached_));
+  // Keeps what it has in the cache of its first `most` tokens for other sequences of that user's key.
+  void keep(uint64_t user, uint64_t key, uint32_t most = UINT32_MAX) const {
+    pages_->keep(user, key, tokens_, std::min(most, cached_));
   }
   // The same for everyone, and for good.
   void keep_shared() const { pages_->keep_shared(tokens_, cached_); }
@@ -77,7 +77,7 @@ class Sequence {
   protocol::Finish finish(Micros now);
 
  private:
-  Sequence(const protocol::Generate& request, AnswerText answer, Micros now);
+  Sequence(const protocol::Generate& request, sampling::SamplingParams params, AnswerText answer, Micros now);
 
   uint64_t id_;
   sampling::Sampler sampler_;

@@ -74,11 +74,11 @@ ServedModel::ServedModel(Runner runner, std::unique_ptr<PagePools> pools,
       steps_(kClasses, Step(pools_->groups())),
       logits_(runner_.model().config().vocabulary) {}
 
-Result<void> ServedModel::add(const link::Start& start) {
+Result<void> ServedModel::add(const link::Start& start, Micros arrived) {
   if (!scheduler_.has_room(start.user, max_waiting())) return queue_is_full(start);
   const uint64_t id = start.request.id;
   if (requests_.count(id) != 0) return Error{FACET_INVALID_ARGUMENT, "id: it is in use"};
-  FACET_TRY(Sequence sequence, Sequence::make(start.request, model(), chat_format_, context_, now_micros()));
+  FACET_TRY(Sequence sequence, Sequence::make(start.request, model(), chat_format_, context_, arrived));
   const auto which = static_cast<size_t>(start.request.priority);
   const Owner owner{start.user, start.app, start.weight};
   Request& request =
@@ -125,14 +125,16 @@ size_t ServedModel::max_waiting() const {
 }
 
 Error ServedModel::queue_is_full(const link::Start& start) const {
+  Error error = scheduler_.no_room(start.user);
+  error.retry_after_ms = retry_after_ms(static_cast<size_t>(start.request.priority));
+  return error;
+}
+
+uint32_t ServedModel::retry_after_ms(size_t which) const {
   // When the next of its class is to be expected to start.
-  const auto next = scheduler_.next_waiting(static_cast<size_t>(start.request.priority));
+  const auto next = scheduler_.next_waiting(which);
   const double micros = next ? scheduler_.expected(*next, places(), 0) : 0;
-  const double ms = std::clamp(micros / 1000, kLeastRetryMs, kMostRetryMs);
-  return Error{FACET_EXHAUSTED,
-               std::to_string(scheduler_.waiting()) + " requests wait for this model already, " +
-                   std::to_string(scheduler_.waiting(start.user)) + " of them of this user",
-               static_cast<uint32_t>(ms)};
+  return static_cast<uint32_t>(std::clamp(micros / 1000, kLeastRetryMs, kMostRetryMs));
 }
 
 Result<void> ServedModel::check_deadline(const Request& request) {
@@ -222,10 +224,10 @@ Prefix ServedModel::read_before(const Request& request) {
 void ServedModel::follow(Request& request) {
   const Sequence& sequence = request.sequence;
   request.awaited = sequence.cached() / model::kPagePositions;
-  for (const auto& [id, other] : requests_) {
+  for (const uint64_t id : scheduler_.running(request.which)) {
+    const Request& other = requests_.at(id);
     const Sequence& its = other.sequence;
-    if (!its.started() || its.pending() <= 1 || its.paused() || other.follows != nullptr) continue;
-    if (&other == &request || other.which != request.which) continue;
+    if (its.pending() <= 1 || its.paused() || other.follows != nullptr || &other == &request) continue;
     if (other.reader != request.reader || other.owner.app != request.owner.app) continue;
     const uint32_t shared = shared_blocks(its.tokens(), sequence.tokens());
     // It has given back what a row there sees of a window.
@@ -245,7 +247,7 @@ void ServedModel::release_followers(const Request& leader, bool ends) {
     if (follower->follows != &leader) continue;
     const uint32_t awaited = follower->awaited * model::kPagePositions;
     if (leader.sequence.started() && leader.sequence.cached() >= awaited) {
-      leader.sequence.keep(leader.reader, awaited);
+      leader.sequence.keep(leader.owner.user, leader.reader, awaited);
     } else if (!ends) {
       continue;
     }
@@ -272,7 +274,7 @@ void ServedModel::stop_following(Request& request) {
 
 void ServedModel::evict(Request& request, size_t whose) {
   drop_from_step(request);
-  request.sequence.keep(request.reader);
+  request.sequence.keep(request.owner.user, request.reader);
   request.sequence.evict();
   ++evicted_;
   scheduler_.evict(request.sequence.id(), whose);
@@ -311,7 +313,7 @@ Micros ServedModel::slice(size_t which) {
     took = runner_.slice(place);
     charge(step, which, took);
   }
-  if (runner_.over(place)) commit(which);
+  if (runner_.over(place)) took += commit(which, took);
   return took;
 }
 
@@ -359,47 +361,52 @@ void ServedModel::charge(const Step& step, size_t which, Micros took) {
   }
 }
 
-void ServedModel::commit(size_t which) {
+Micros ServedModel::commit(size_t which, Micros used) {
   Step& step = steps_[which];
-  uint32_t selected = 0;  // numbers the selected rows, whether their sequences still count or not
-  for (Part& part : step.parts) {
-    const uint32_t row = selected;
-    if (part.selected) ++selected;
+  Micros took = 0;
+  while (step.committed < step.parts.size() && (took == 0 || used + took < options_.slice_micros)) {
+    Part& part = step.parts[step.committed++];
+    const uint32_t row = step.selected;
+    if (part.selected) ++step.selected;
     if (part.request == nullptr) continue;
-    Request& request = *std::exchange(part.request, nullptr);
-    Sequence& sequence = request.sequence;
-    sequence.advance(part.rows);
-    computed_tokens_ += part.rows;
-    release_followers(request, false);
-    sequence.retire();
-    if (!part.selected) {
-      update(request);
-      continue;
-    }
-    if (request.registered) {
-      keep_prompt(request);
-      continue;
-    }
-    if (sequence.cached() == sequence.prompt_tokens()) sequence.keep(request.reader);
-    runner_.read_logits(row, 1, logits_, static_cast<uint32_t>(which));
-    auto token = sequence.sample(logits_, workspace_, now_micros());
-    if (!token.ok()) {
-      sink_(protocol::Failed{sequence.id(), token.error().code, token.error().message});
-      forget(request);
-      continue;
-    }
-    if (*token) sink_(std::move(**token));
-    if (sequence.finished()) {
-      finish(request);
-    } else {
-      update(request);
-    }
+    const Micros began = now_micros();
+    const Owner owner = part.request->owner;  // it may end here
+    commit(*std::exchange(part.request, nullptr), part, row);
+    const Micros its = now_micros() - began;
+    scheduler_.charge(which, owner, static_cast<double>(its));
+    took += its;
   }
+  if (step.committed < step.parts.size()) return took;
   step.parts.clear();
+  step.committed = step.selected = 0;
+  return took;
+}
+
+void ServedModel::commit(Request& request, const Part& part, uint32_t row) {
+  Sequence& sequence = request.sequence;
+  sequence.advance(part.rows);
+  computed_tokens_ += part.rows;
+  release_followers(request, false);
+  sequence.retire();
+  if (!part.selected) return update(request);
+  if (request.registered) return keep_prompt(request);
+  if (sequence.cached() == sequence.prompt_tokens()) sequence.keep(request.owner.user, request.reader);
+  runner_.read_logits(row, 1, logits_, static_cast<uint32_t>(request.which));
+  auto token = sequence.sample(logits_, workspace_, now_micros());
+  if (!token.ok()) {
+    sink_(protocol::Failed{sequence.id(), token.error().code, token.error().message});
+    return forget(request);
+  }
+  if (*token) sink_(std::move(**token));
+  if (sequence.finished()) {
+    finish(request);
+  } else {
+    update(request);
+  }
 }
 
 void ServedModel::finish(Request& request) {
-  if (request.sequence.started()) request.sequence.keep(request.reader);
+  if (request.sequence.started()) request.sequence.keep(request.owner.user, request.reader);
   sink_(request.sequence.finish(now_micros()));
   forget(request);
 }
@@ -414,11 +421,13 @@ void ServedModel::forget(Request& request) {
   release_followers(ended.mapped(), true);
 }
 
-std::optional<link::Position> ServedModel::position(uint64_t id) const {
+bool ServedModel::waits(uint64_t id) const {
   auto found = requests_.find(id);
-  if (found == requests_.end()) return std::nullopt;
-  const Sequence& sequence = found->second.sequence;
-  if (sequence.started() || sequence.paused()) return std::nullopt;
+  return found != requests_.end() && !found->second.sequence.started() && !found->second.sequence.paused();
+}
+
+std::optional<link::Position> ServedModel::position(uint64_t id) const {
+  if (!waits(id)) return std::nullopt;
   const double wait = std::min<double>(scheduler_.expected(id, places(), 0) / 1000, protocol::kMaxWaitMs);
   return link::Position{id, static_cast<uint32_t>(scheduler_.position(id) + 1), static_cast<uint32_t>(wait)};
 }

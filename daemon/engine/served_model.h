@@ -1,9 +1,10 @@
 // A served model: a loaded model with its runner, and the requests that wait for it or run on it.
 //
-// One thread uses it. A *step* takes some pending tokens of some running sequences of one class, runs them as
-// one batch, and hands on what came out. A step advances slice by slice; one of each class may be in work,
-// each in a place of its own, so that a more urgent one overtakes a *parked* one between two slices. Who
-// starts, gives way and takes part is for the scheduler; the caller says which class goes next.
+// One thread makes it, one uses it. A *step* takes some pending tokens of some running sequences of one
+// class, runs them as one batch, and hands on what came out. A step advances slice by slice; one of each
+// class may be in work, each in a place of its own, so that a more urgent one overtakes a *parked* one
+// between two slices. Who starts, gives way and takes part is for the scheduler; the caller says which class
+// goes next.
 //
 // A running request *follows* another of its app and class that reads the same beginning, until the cache has
 // it: of several that begin alike, n answers to one prompt say, each token is read once. It has its place
@@ -36,15 +37,21 @@ class ServedModel {
  public:
   static constexpr size_t kClasses = Scheduler::kClasses;
 
-  // Loads `path` on `device`, which outlives the result, and the prompts that were registered for it. `sink`:
-  // see Engine.
+  // Loads `path` on `device`, which outlives the result, and the prompts that were registered for it. Any
+  // thread: nothing is told to `sink` (see Engine) before another call.
   static Result<std::unique_ptr<ServedModel>> load(plugins::Device& device, const std::string& path,
                                                    std::span<const link::RegisterPrompt> prompts,
                                                    const EngineOptions& options, const Engine::Sink& sink);
 
-  // Queues a request. The error, naming what is wrong, if it can never run, too many wait, or its first token
-  // is to be expected after its deadline (FACET_DEADLINE).
-  Result<void> add(const link::Start& start);
+  // Queues a request, which came to the engine at `arrived`. The error, naming what is wrong, if it can never
+  // run, too many wait, or its first token is to be expected after its deadline (FACET_DEADLINE).
+  Result<void> add(const link::Start& start, Micros arrived);
+  // That took so long, microseconds, whatever came of it.
+  void charge_taking(size_t which, const Owner& owner, double micros) {
+    scheduler_.charge_taking(which, owner, micros);
+  }
+  // When one for which there is no room may try again.
+  uint32_t retry_after_ms(size_t which) const;
   // Ends it at once: what is in work of it counts no more and its pages are free. No effect if there is no
   // such request (it may have ended).
   void cancel(uint64_t id);
@@ -59,11 +66,15 @@ class ServedModel {
   // Whether a slice of that class can run now.
   bool ready(size_t which) const;
   // Whether a request of that class waits for a place, or a slice of it can run.
-  bool has_work(size_t which) const { return ready(which) || scheduler_.next_waiting(which).has_value(); }
-  // Runs one slice of a class that is ready. Returns how long the device took. Throws if the device fails.
+  bool has_work(size_t which) const { return ready(which) || waiting(which) > 0; }
+  // Requests of that class that wait for a place.
+  size_t waiting(size_t which) const { return scheduler_.waiting_of_class(which); }
+  // Runs one slice of a class that is ready. Returns how long it took. Throws if the device fails.
   Micros slice(size_t which);
 
-  // Of a request that waits for a place; nothing for others.
+  // Whether that request waits for a place; false for one that is paused.
+  bool waits(uint64_t id) const;
+  // Of a request that waits; nothing for others.
   std::optional<link::Position> position(uint64_t id) const;
 
   const model::Model& model() const { return runner_.model(); }
@@ -91,6 +102,8 @@ class ServedModel {
     explicit Step(uint32_t groups) : batch(groups) {}
     Batch batch;
     std::vector<Part> parts;
+    size_t committed = 0;   // parts, the first ones
+    uint32_t selected = 0;  // rows of those, whether their sequences still count or not
   };
 
   ServedModel(Runner runner, std::unique_ptr<PagePools> pools, Result<text::ChatFormat> chat_format,
@@ -114,7 +127,6 @@ class ServedModel {
   Result<void> check_deadline(const Request& request);
   // How many run at once before others have to wait.
   size_t places() const { return blocked_ ? scheduler_.running() : options_.max_sequences; }
-  // Rows that the next step of a class may have.
   // At least how long the device reads so many tokens of a prompt.
   double prompt_micros(size_t which, uint32_t tokens) const;
   // Follows whoever reads more of its tokens than the cache has; nobody if there is none.
@@ -131,7 +143,11 @@ class ServedModel {
   // Whether a step of that class makes one of a lower class wait in the middle.
   bool parks(size_t which) const;
   void charge(const Step& step, size_t which, Micros took);
-  void commit(size_t which);
+  // Hands on what came out of a step that is over, part by part, at least one, until a slice of which so much
+  // is used up is over: what is left goes on with the next one. Returns how long it took; charged to the
+  // parts' owners.
+  Micros commit(size_t which, Micros used);
+  void commit(Request& request, const Part& part, uint32_t row);
   void finish(Request& request);
   void forget(Request& request);
 

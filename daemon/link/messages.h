@@ -107,7 +107,7 @@ struct Load {
 struct Position {
   uint64_t id = 0;
   uint32_t position = 0;  // in its class, 1: the next
-  uint32_t wait_ms = 0;   // until its first step, an estimate
+  uint32_t wait_ms = 0;   // until its first step, an estimate; 0 while its model has not taken it over
 
   bool operator==(const Position&) const = default;
 };

@@ -2,7 +2,7 @@
 //
 // Sliding and global layers as the file's pattern says, each kind with its own head size, KV heads and RoPE:
 // global layers rotate only the pairs whose rope_freqs are not huge. Queries, keys and values are normed per
-// head and scores not scaled; a layer without values of its own takes its raw keys. The last layers may share
+// head and scores not scaled; global layers may take their raw keys as values. The last layers may share
 // the cache of the last layer of their kind that fills one. In the mixture models experts stand beside the
 // gated layer. In the small ones each layer also gets an embedding of the token of its own, of a table that
 // stays on the host.
@@ -57,8 +57,16 @@ Result<void> read_heads(const ConfigReader& keys, Config& c) {
   return {};
 }
 
+// A file without experts has no routers, and no keys or a count of 0.
 Result<void> read_experts(const ConfigReader& keys, Config& c) {
-  if (!keys.has("expert_count")) return {};
+  bool routers = false;
+  for (uint32_t i = 0; i < c.layers.size(); ++i) {
+    routers |= keys.file().tensor("blk." + std::to_string(i) + ".ffn_gate_inp.weight") != nullptr;
+  }
+  if (!routers) {
+    FACET_TRY(const uint32_t none, keys.number_or("expert_count", 0, kMaxExperts, 0));
+    if (none == 0) return {};
+  }
   FACET_TRY(c.experts, keys.number("expert_count", 1, kMaxExperts));
   FACET_TRY(c.experts_used, keys.number("expert_used_count", 1, c.experts));
   FACET_TRY(c.expert_feed_forward, keys.number("expert_feed_forward_length", 1, kMaxFeedForward));
@@ -69,7 +77,7 @@ Result<void> read_experts(const ConfigReader& keys, Config& c) {
 // has one.
 Result<void> share_caches(const ConfigReader& keys, Config& c) {
   const auto count = static_cast<uint32_t>(c.layers.size());
-  FACET_TRY(uint32_t shared, keys.number_or("attention.shared_kv_layers", 0, count - 1, 0));
+  FACET_TRY(uint32_t shared, keys.number("attention.shared_kv_layers", 0, count - 1));
   std::optional<uint32_t> last[2];  // global, sliding
   for (uint32_t i = 0; i < count; ++i) {
     LayerConfig& layer = c.layers[i];
@@ -83,6 +91,16 @@ Result<void> share_caches(const ConfigReader& keys, Config& c) {
     layer.cache_layer = *last[layer.sliding];
   }
   return {};
+}
+
+// Whether global layers take their raw keys as values: none that fills a cache has values of its own.
+bool global_keys_are_values(const Weights& w, const Config& c) {
+  for (uint32_t i = 0; i < c.layers.size(); ++i) {
+    if (c.layers[i].sliding || !c.layers[i].owns_cache) continue;
+    const std::string blk = "blk." + std::to_string(i) + ".";
+    if (w.has(blk + "attn_v.weight") || w.has(blk + "attn_qkv.weight")) return false;
+  }
+  return true;
 }
 
 // What each layer gets of the token's own embedding, which the host hands in: [rows, layers *
@@ -115,7 +133,10 @@ Result<Config> read_gemma4_config(const GgufFile& file, const std::string& archi
   FACET_TRY(auto feed_forward, keys.number_or_numbers("feed_forward_length", 1, kMaxFeedForward, layers));
   for (uint32_t i = 0; i < layers; ++i) c.layers[i].feed_forward = feed_forward[i];
   FACET_CHECK(read_experts(keys, c));
-  FACET_TRY(c.per_layer_embedding, keys.number_or("embedding_length_per_layer_input", 0, kMaxEmbedding, 0));
+  const char* per_layer =
+      "embedding_length_per_layer_input";  // of a drafter, which has none, it may be missing
+  FACET_TRY(c.per_layer_embedding, architecture == "gemma4" ? keys.number(per_layer, 0, kMaxEmbedding)
+                                                            : keys.number_or(per_layer, 0, kMaxEmbedding, 0));
   FACET_TRY(c.vocabulary, vocabulary_size(file));
   return c;
 }
@@ -157,17 +178,19 @@ Value Gemma4Graph::attention(uint32_t i, Value x) {
 
   Value q, k, v;
   const std::string fused = "blk." + std::to_string(i) + ".attn_qkv.weight";
-  if (l.owns_cache && w.has(fused)) {
+  if (w.has(fused)) {
+    // A layer that shares a cache may come with keys and values all the same: they are not read.
     Value qkv = b.matmul(x, w.matrix(fused, n, queries + 2 * keys));
     q = b.columns(qkv, 0, queries);
-    k = b.columns(qkv, queries, keys);
-    v = b.columns(qkv, queries + keys, keys);
+    if (l.owns_cache) {
+      k = b.columns(qkv, queries, keys);
+      v = b.columns(qkv, queries + keys, keys);
+    }
   } else {
     q = b.matmul(x, matrix(i, "attn_q", n, queries));
     if (l.owns_cache) {
       k = b.matmul(x, matrix(i, "attn_k", n, keys));
-      const bool own_values = w.has("blk." + std::to_string(i) + ".attn_v.weight");
-      v = own_values ? b.matmul(x, matrix(i, "attn_v", n, keys)) : k;
+      v = keys_are_values && !l.sliding ? k : b.matmul(x, matrix(i, "attn_v", n, keys));
     }
   }
   q = b.rope(norm(i, "attn_q_norm", q, d), rope, factors);
@@ -231,7 +254,7 @@ Result<Family> build_gemma4(const GgufFile& file) {
     per_layer = per_layer_inputs(b, w, c, x);
     table = w.host_table("per_layer_token_embd.weight", uint64_t{e} * c.layers.size(), c.vocabulary);
   }
-  Gemma4Graph graph{b, w, c};
+  Gemma4Graph graph{b, w, c, global_keys_are_values(w, c)};
   for (uint32_t i = 0; i < c.layers.size(); ++i) {
     std::optional<Value> own;
     if (per_layer) own = b.columns(*per_layer, i * c.per_layer_embedding, c.per_layer_embedding);

@@ -23,6 +23,7 @@ struct Gemma4Graph {
   graph::Builder& b;
   Weights& w;
   const Config& c;
+  bool keys_are_values = false;  // of global layers
 
   // Layer i over the residual stream x: [rows, embedding] -> the same. `per_layer` is the layer's own input,
   // [rows, per_layer_embedding], if the model has one.

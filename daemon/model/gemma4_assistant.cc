@@ -3,7 +3,7 @@
 // It has no cache: its sliding layers read the target's last sliding cache layer, its global ones the last
 // global. Its input is the target's embedding of the last token and the target's state before the output
 // matrix; the next guess is fed its own state. A row's position is that of the token after the target's
-// cache, also for later guesses.
+// cache, also for later guesses. Its logits have no soft cap, whatever a file's keys say.
 #include <cmath>
 
 #include "daemon/model/family.h"
@@ -56,7 +56,6 @@ Result<Family> build_gemma4_assistant(const GgufFile& file, const GgufFile& targ
   }
   FACET_TRY(Config c, read_gemma4_config(file, "gemma4-assistant"));
   ConfigReader keys(file, "gemma4-assistant");
-  FACET_TRY(c.soft_cap, keys.real_or("final_logit_softcapping", 0.0f, 1e6f, 0.0f));
   FACET_TRY(uint32_t state, keys.number("embedding_length_out", 1, kMaxEmbedding));
   const Config& t = target.config;
   if (state != t.embedding) {
@@ -86,9 +85,7 @@ Result<Family> build_gemma4_assistant(const GgufFile& file, const GgufFile& targ
   Gemma4Graph graph{b, w, c};
   for (uint32_t i = 0; i < c.layers.size(); ++i) x = graph.layer(i, x, std::nullopt);
   x = b.rms_norm(b.select(x), w.vector("output_norm.weight", c.embedding), c.embedding, c.norm_eps);
-  Value logits = b.matmul(x, w.matrix("token_embd.weight", c.embedding, c.vocabulary));
-  if (c.soft_cap > 0) logits = b.soft_cap(logits, c.soft_cap);
-  b.output(kLogits, logits);
+  b.output(kLogits, b.matmul(x, w.matrix("token_embd.weight", c.embedding, c.vocabulary)));
   b.output(kHidden, b.matmul(x, w.matrix("nextn.post_projection.weight", c.embedding, t.embedding)));
 
   FACET_CHECK(w.check());

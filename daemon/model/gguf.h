@@ -1,10 +1,10 @@
 // Reading GGUF model files.
 //
-// A GGUF file is metadata, then a directory of tensors, then the tensors' data. *Metadata* are pairs of a key
-// ("gemma3.block_count") and a value: a number, a bool, a string, or an array of one of these. A *tensor* is
-// a block of numbers with a name, a type and up to four dimensions; the first dimension is the one whose
-// elements lie next to each other (a *row*). Types come in *blocks*: so many elements of a row in so many
-// bytes.
+// A GGUF file is metadata, then a directory of tensors (together its *header*), then the tensors' data.
+// *Metadata* are pairs of a key ("gemma3.block_count") and a value: a number, a bool, a string, or an array
+// of one of these. A *tensor* is a block of numbers with a name, a type and up to four dimensions; the first
+// dimension is the one whose elements lie next to each other (a *row*). Types come in *blocks*: so many
+// elements of a row in so many bytes.
 //
 // The file comes from elsewhere. Opening it checks every count, length, type, dimension and offset against
 // the file's size before use; what breaks the format is FACET_MALFORMED, what is well-formed but not
@@ -154,6 +154,8 @@ class GgufFile {
   std::span<const std::byte> mapping(size_t part) const { return maps_[part].bytes(); }
   // Of all parts (MappedFile::identity).
   std::string identity() const;
+  // Of each part.
+  std::span<const std::span<const std::byte>> headers() const { return headers_; }
 
   // Metadata of the first part in file order, and by key (nullptr if there is none).
   std::span<const GgufEntry> entries() const { return entries_; }
@@ -195,6 +197,7 @@ class GgufFile {
   std::vector<MappedFile> maps_;  // of each part; none after parse()
   std::string path_;
   std::span<const std::byte> bytes_;  // of the first part
+  std::vector<std::span<const std::byte>> headers_;
   uint64_t file_bytes_ = 0;
   uint32_t version_ = 0;
   std::vector<GgufEntry> entries_;

@@ -119,6 +119,7 @@ Result<void> GgufParser::run() {
   FACET_CHECK(read_header());
   FACET_CHECK(read_entries());
   FACET_CHECK(read_tensors());
+  file_.headers_ = {file_.bytes_.first(at_)};
   FACET_CHECK(place_tensors());
   return refuse_overlaps();
 }

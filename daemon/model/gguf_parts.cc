@@ -67,6 +67,7 @@ Result<GgufFile> GgufFile::join(std::vector<GgufFile> parts) {
     FACET_CHECK(check_part(part, i, whole, *keys));
     whole.file_bytes_ += part.file_bytes_;
     whole.tensors_.insert(whole.tensors_.end(), part.tensors_.begin(), part.tensors_.end());
+    whole.headers_.insert(whole.headers_.end(), part.headers_.begin(), part.headers_.end());
     whole.maps_.insert(whole.maps_.end(), std::make_move_iterator(part.maps_.begin()),
                        std::make_move_iterator(part.maps_.end()));
     if (whole.tensors_.size() > keys->tensors) break;

@@ -68,6 +68,24 @@ Result<void> read_merging(const GgufFile& file, VocabularyParts& parts) {
   return {};
 }
 
+Result<void> read_suppressed(const GgufFile& file, VocabularyParts& parts) {
+  constexpr std::string_view kKey = "tokenizer.ggml.suppress_tokens";
+  FACET_TRY(auto ids, file.find_integers(kKey));
+  if (!ids) return {};
+  const size_t size = parts.pieces.size();
+  auto wrong = [&](const std::string& has) {
+    return file.error(FACET_MALFORMED, "key " + quoted(kKey) + " has " + has + ", the vocabulary " +
+                                           std::to_string(size) + " tokens");
+  };
+  if (ids->size() > size) return wrong(std::to_string(ids->size()) + " elements");
+  for (size_t i = 0; i < ids->size(); ++i) {
+    const int64_t id = (*ids)[i];
+    if (id < 0 || static_cast<uint64_t>(id) >= size) return wrong("the token " + std::to_string(id));
+    parts.suppressed.push_back(static_cast<Token>(id));
+  }
+  return {};
+}
+
 Result<void> read_special_ids(const GgufFile& file, VocabularyParts& parts) {
   FACET_TRY(parts.bos, find_token(file, "bos"));
   FACET_TRY(parts.eos, find_token(file, "eos"));
@@ -76,6 +94,7 @@ Result<void> read_special_ids(const GgufFile& file, VocabularyParts& parts) {
     FACET_TRY(auto end, find_token(file, name));
     if (end) parts.end_of_generation.push_back(*end);
   }
+  FACET_CHECK(read_suppressed(file, parts));
   FACET_TRY(auto add_bos, file.find_boolean("tokenizer.ggml.add_bos_token"));
   FACET_TRY(auto add_space_prefix, file.find_boolean("tokenizer.ggml.add_space_prefix"));
   parts.add_bos = parts.algorithm == Algorithm::kBpe || add_bos.value_or(true);

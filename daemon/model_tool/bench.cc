@@ -17,6 +17,11 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
+// Tokens of the depth that are computed.
+uint32_t read_of(const BenchOptions& options) {
+  return options.read == 0 ? options.depth : std::min(options.read, options.depth);
+}
+
 // Runs the two parts on random tokens: what is measured does not depend on which they are. Every timed run
 // ends with the logits read, as an engine must.
 class Bench {
@@ -31,9 +36,11 @@ class Bench {
   }
 
   // Puts `depth` tokens into a sequence's cache.
-  void fill(uint32_t sequence) {
-    feed(sequence, options_.depth, Select::kNone);
+  Result<void> fill(uint32_t sequence) {
+    feed(sequence, read_of(options_), Select::kNone);
     evaluation_.retire(sequence);
+    return read_of(options_) < options_.depth ? evaluation_.repeat_page(sequence, options_.depth)
+                                              : Result<void>();
   }
 
   // Tokens per second, the median of all repetitions.
@@ -75,8 +82,8 @@ class Bench {
 
   // `last`: what is selected in the last step.
   void feed(uint32_t sequence, uint32_t count, Select last) {
-    for (uint32_t start = 0; start < count; start += kPromptRows) {
-      const uint32_t rows = std::min(kPromptRows, count - start);
+    for (uint32_t start = 0; start < count; start += options_.rows) {
+      const uint32_t rows = std::min(options_.rows, count - start);
       const Select select = start + rows == count ? last : Select::kNone;
       const Part part{sequence, std::span(tokens_).subspan(start, rows), select};
       evaluation_.step({&part, 1});
@@ -92,12 +99,12 @@ class Bench {
 
 EvaluationSize size_of(const BenchOptions& options) {
   const uint32_t longest = std::max(options.prompt, options.generate);
-  const uint32_t fill = std::min(options.depth, kPromptRows);
+  const uint32_t fill = std::min(read_of(options), options.rows);
   EvaluationSize size;
   size.sequences = options.sequences;
   size.positions = options.depth + longest;
   size.chunk = std::max(longest, fill);
-  size.rows = std::max({std::min(options.prompt, kPromptRows), fill, options.sequences});
+  size.rows = std::max({std::min(options.prompt, options.rows), fill, options.sequences});
   size.selected = options.sequences;
   return size;
 }
@@ -117,13 +124,14 @@ Result<void> bench(const BenchOptions& options) {
                                 {"cache", engine::cache_type_name(options.compute.cache_type)},
                                 {"depth", options.depth},
                                 {"repetitions", options.repetitions}};
-  bench.fill(0);
+  FACET_CHECK(bench.fill(0));
   if (options.prompt > 0) {
     report["prompt"] = options.prompt;
+    report["rows"] = options.rows;
     report["prompt_tps"] = bench.prompt();
   }
   if (options.generate > 0) {
-    for (uint32_t i = 1; i < options.sequences; ++i) bench.fill(i);
+    for (uint32_t i = 1; i < options.sequences; ++i) FACET_CHECK(bench.fill(i));
     report["sequences"] = options.sequences;
     report["generate"] = options.generate;
     report["generate_tps"] = bench.generate();

@@ -22,8 +22,10 @@ struct InspectOptions {
   uint32_t context = 0;  // 0: the model's own, or 8192 if that is less
   bool json = false;
   bool program = false;
+  bool verify = false;
 };
-// What is in the file, and what running it takes. A file without tensors shows its vocabulary.
+// What is in the file, and what running it takes. A file without tensors shows its vocabulary. With `verify`
+// the model's packed copy is read and compared with its hash: an Error names one that is missing or damaged.
 Result<void> inspect(const InspectOptions& options);
 
 struct TokensOptions {
@@ -81,6 +83,8 @@ struct BenchOptions {
   uint32_t generate = 128;  // tokens of each sequence; 0: leaves this part out
   uint32_t sequences = 1;   // that generate at once
   uint32_t depth = 0;       // tokens in the cache before either part
+  uint32_t read = 0;        // of these, at least kPagePositions; the rest of the cache repeats a page. 0: all
+  uint32_t rows = kPromptRows;  // of a step while tokens are read, at most
   uint32_t repetitions = 5;
   bool json = false;
 };

@@ -117,6 +117,23 @@ void Evaluation::rewind(uint32_t sequence, uint32_t position) {
   sequences_[sequence].position = position;
 }
 
+Result<void> Evaluation::repeat_page(uint32_t sequence, uint32_t position) {
+  engine::SequencePages& pages = *sequences_[sequence].pages;
+  const uint32_t read = sequences_[sequence].position / model::kPagePositions;  // blocks
+  for (uint32_t block = read; block * model::kPagePositions < position; ++block) {
+    const uint32_t end = std::min((block + 1) * model::kPagePositions, position);
+    pages.extend(end);
+    for (uint32_t group = 0; group < pools_->groups(); ++group) {
+      const facet_page_table table = pages.table(group);
+      const uint32_t* page = table.pages + (block - table.first_block);
+      FACET_CHECK(runner_.cache().copy_page(group, page[-1], page[0]));
+    }
+    pages.retire(end);
+  }
+  sequences_[sequence].position = position;
+  return {};
+}
+
 void Evaluation::restart(uint32_t sequence) {
   sequences_[sequence].pages.reset();  // first, so that its pages are free
   sequences_[sequence].pages.emplace(*pools_, size_.positions, size_.chunk);

@@ -83,6 +83,10 @@ class Evaluation {
   void retire(uint32_t sequence);
   // The sequence goes on at `position`, which lies between where it was last retired and where it is.
   void rewind(uint32_t sequence, uint32_t position);
+  // The sequence goes on at `position`, which lies behind where it is, over a cache whose last whole page is
+  // repeated: to measure what a long sequence costs, which does not depend on what is in the cache. At least
+  // one page has been read. Errors of the device.
+  Result<void> repeat_page(uint32_t sequence, uint32_t position);
   // The sequence is empty again.
   void restart(uint32_t sequence);
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 
 #include "daemon/model_tool/commands.h"
 
@@ -23,6 +24,9 @@ Result<void> generate(const GenerateOptions& options) {
   std::vector<float> row(evaluation->model().config().vocabulary);
   for (uint32_t i = 0; i < options.count; ++i) {
     evaluation->read_logits(0, 1, row);
+    for (text::Token suppressed : evaluation->model().tokenizer().vocabulary().suppressed()) {
+      row[static_cast<size_t>(suppressed)] = -std::numeric_limits<float>::infinity();
+    }
     const text::Token token = greedy(row);
     std::printf(i == 0 ? "%d" : " %d", token);
     if (i + 1 == options.count) break;

@@ -129,6 +129,18 @@ Result<json> describe_memory(const model::Model& model, const ComputeOptions& co
               {"daemon_scratch_bytes", most.scratch}};
 }
 
+// The copy's file, once its content has been found to be what was written.
+Result<std::string> verify_packed(const model::Model& model, const ComputeOptions& compute) {
+  FACET_TRY(plugins::Device device, plugins::open_device(compute.backend, compute.threads));
+  FACET_TRY(plugins::Program program, device.create_program(model.program().desc(compute.cache_type)));
+  const std::string folder = engine::packed_weights_folder(compute.packed_weights);
+  if (folder.empty()) return Error{FACET_INVALID_ARGUMENT, "--verify needs a folder: --packed-weights"};
+  std::string path = engine::packed_weights_path(folder, model.file(), device.backend_name());
+  if (path.empty()) return Error{FACET_UNSUPPORTED, model.file().path() + ": has no copies"};
+  FACET_CHECK(program.verify_packed(path));
+  return path;
+}
+
 json describe(const Work& work) {
   json caches = json::array();
   for (const auto& [window, bytes] : work.cache_bytes) {
@@ -151,6 +163,9 @@ Result<void> describe(const model::Model& model, const InspectOptions& options, 
   }
   const uint32_t context = options.context == 0 ? std::min(config.context, kDefaultContext) : options.context;
   FACET_TRY(report["memory"], describe_memory(model, options.compute, context));
+  if (options.verify) {
+    FACET_TRY(report["packed_weights_verified"], verify_packed(model, options.compute));
+  }
   report["memory"].update(describe_weights(model, report["weights_bytes"]));
   report["work"] = describe(work_of(model.program().desc(options.compute.cache_type)));
   return {};
@@ -199,6 +214,7 @@ Result<void> inspect(const InspectOptions& options) {
   json report = describe(file);
   std::string program;
   if (file.tensors().empty()) {
+    if (options.verify) return Error{FACET_INVALID_ARGUMENT, options.file + ": has no weights to verify"};
     FACET_TRY(text::Vocabulary vocabulary, model::read_vocabulary(file));
     FACET_TRY(report["tokenizer"], describe(file, vocabulary));
   } else {

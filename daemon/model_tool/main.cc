@@ -70,6 +70,8 @@ void add_looking(CLI::App& app, AllOptions& all, Command& chosen) {
       ->check(CLI::Range(1u, kMostTokens));
   command->add_flag("--json", i.json, "one JSON object");
   command->add_flag("--program", i.program, "shows the program, op by op, too");
+  command->add_flag("--verify", i.verify,
+                    "reads the model's copy in the folder of --packed-weights; fails if it is damaged");
 
   TokensOptions& t = all.tokens;
   command = add_command(app, chosen, "tokenize",
@@ -140,6 +142,15 @@ void add_measuring(CLI::App& app, AllOptions& all, Command& chosen) {
       ->check(CLI::Range(1u, kMostSequences));
   command->add_option("-d", b.depth, "tokens in the cache beforehand (default 0)")
       ->check(CLI::Range(0u, kMostTokens));
+  command
+      ->add_option("--depth-read", b.read,
+                   "of these, those that are computed; the last page of them fills the rest (default: all)")
+      ->check(CLI::Range(uint32_t{model::kPagePositions}, kMostTokens));
+  command
+      ->add_option("--rows", b.rows,
+                   "of a step while the prompt and what is in the cache beforehand are read, at most "
+                   "(default 512)")
+      ->check(CLI::Range(1u, Evaluation::kMostRows));
   command->add_option("-r", b.repetitions, "repetitions (default 5)")->check(CLI::Range(1u, 1000u));
   command->add_flag("--json", b.json, "one JSON object");
 }

@@ -55,6 +55,11 @@ Result<void> check_id(const VocabularyParts& parts, std::string_view name, std::
                    std::to_string(parts.pieces.size()) + " tokens");
 }
 
+void sort_unique(std::vector<Token>& tokens) {
+  std::sort(tokens.begin(), tokens.end());
+  tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
+}
+
 }  // namespace
 
 Result<Vocabulary> Vocabulary::make(VocabularyParts parts) {
@@ -74,10 +79,12 @@ Result<Vocabulary> Vocabulary::make(VocabularyParts parts) {
   FACET_CHECK(check_id(parts, "the unknown token", parts.unknown));
   for (Token token : parts.end_of_generation) FACET_CHECK(check_id(parts, "the end token", token));
 
-  auto& ends = parts.end_of_generation;
-  if (parts.eos) ends.push_back(*parts.eos);
-  std::sort(ends.begin(), ends.end());
-  ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
+  for (Token token : parts.suppressed) FACET_CHECK(check_id(parts, "the suppressed token", token));
+
+  if (parts.eos) parts.end_of_generation.push_back(*parts.eos);
+  sort_unique(parts.end_of_generation);
+  sort_unique(parts.suppressed);
+  if (parts.suppressed.size() == size) return malformed("suppresses all tokens");
   return Vocabulary(std::move(parts));
 }
 

@@ -4,9 +4,9 @@
 // be read: a normal piece writes a space as "▁" (U+2581); a byte token "<0x0A>" stands for that byte; a
 // user-defined piece is literal text that always becomes its own token; a control token ("<bos>",
 // "<end_of_turn>") has a name rather than a text. Its *score* says which pieces are built first. *BOS* opens
-// a sequence, a token that *ends generation* closes an answer, *unknown* stands for what nothing else can.
-// The *algorithm* makes pieces out of text: from their scores, or by *merges*, each two pieces with a space
-// between that become one.
+// a sequence, a token that *ends generation* closes an answer, a *suppressed* one is never generated,
+// *unknown* stands for what nothing else can. The *algorithm* makes pieces out of text: from their scores, or
+// by *merges*, each two pieces with a space between that become one.
 #pragma once
 
 #include <cstdint>
@@ -50,6 +50,7 @@ struct VocabularyParts {
   std::vector<std::string_view> merges;  // of kBpe, the most urgent first; of the same memory
   std::optional<Token> bos, eos, unknown;
   std::vector<Token> end_of_generation;  // in any order; `eos` is added
+  std::vector<Token> suppressed;         // in any order
   bool add_bos = false;
   bool add_space_prefix = false;
 };
@@ -60,8 +61,8 @@ class Vocabulary {
  public:
   // FACET_MALFORMED, naming the token, if the vectors differ in length, are empty or longer than
   // kMaxVocabulary, a piece is longer than kMaxPieceBytes, a score is not a number, a kind is none, a byte
-  // token is not written "<0xXX>", or a special id is no token; if there are no merges or more than
-  // kMaxMerges where the algorithm needs them.
+  // token is not written "<0xXX>", or a special id is no token; if all tokens are suppressed; if there are no
+  // merges or more than kMaxMerges where the algorithm needs them.
   static Result<Vocabulary> make(VocabularyParts parts);
 
   size_t size() const { return parts_.pieces.size(); }
@@ -89,6 +90,8 @@ class Vocabulary {
   // The tokens that end an answer, ascending.
   std::span<const Token> end_of_generation() const { return parts_.end_of_generation; }
   bool ends_generation(Token token) const;
+  // The tokens that no answer may hold, ascending.
+  std::span<const Token> suppressed() const { return parts_.suppressed; }
 
  private:
   explicit Vocabulary(VocabularyParts parts) : parts_(std::move(parts)) {}

@@ -77,6 +77,15 @@ Result<bool> Program::pack(const std::string& path) {
   return failed(table, status, error);
 }
 
+Result<void> Program::verify_packed(const std::string& path) const {
+  const facet_backend* table = handle_.get_deleter().table;
+  if (packed_bytes_ == 0 || table->size <= offsetof(facet_backend, program_verify_packed) ||
+      table->program_verify_packed == nullptr) {
+    return Error{FACET_UNSUPPORTED, std::string(table->name) + ": it packs no weights of this model"};
+  }
+  return call(table, &facet_backend::program_verify_packed, handle_.get(), path.c_str());
+}
+
 uint64_t Cache::page_bytes(uint32_t group) const {
   return handle_.get_deleter().table->cache_page_bytes(handle_.get(), group);
 }

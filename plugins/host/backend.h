@@ -62,6 +62,10 @@ class Program {
   // and which the next program of these weights finds there. True once they do. Serial, from any thread; runs
   // go on meanwhile, and as before after an Error.
   Result<bool> pack(const std::string& path);
+  // Reads the whole copy in the file `path`. An Error names it: FACET_MALFORMED if its content is not what
+  // was written, FACET_NOT_FOUND if there is no copy of these weights; FACET_UNSUPPORTED if the backend has
+  // none.
+  Result<void> verify_packed(const std::string& path) const;
 
  private:
   friend class Device;

@@ -77,7 +77,7 @@ struct ServerMessage {
 struct ClientHello {
   versionMin @0 :UInt32;
   versionMax @1 :UInt32;
-  app @2 :Text;  # a name for logs and accounts; no credential
+  app @2 :Text;  # a name for logs and accounts, where the unit that it runs in tells none; no credential
 }
 
 struct ServerHello {

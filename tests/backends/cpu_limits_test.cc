@@ -7,10 +7,12 @@
 #include <filesystem>
 #include <fstream>
 #include <thread>
+#include <vector>
 
-using facet::cpu::affinity_cpus;
-using facet::cpu::allowed_cpus;
+using facet::cpu::affinity;
 using facet::cpu::CgroupPlaces;
+using facet::cpu::Quota;
+using facet::cpu::read_quota;
 using facet::cpu::within_quota;
 
 namespace {
@@ -34,7 +36,10 @@ class Tree {
   void quota(const std::string& group, const std::string& text) const {
     write(folder_ / "tree" / group / "cpu.max", text);
   }
-  uint32_t allowed(uint32_t cpus) const { return within_quota(cpus, places()); }
+  void stat(const std::string& group, const std::string& text) const {
+    write(folder_ / "tree" / group / "cpu.stat", text);
+  }
+  uint32_t allowed(uint32_t cpus) const { return within_quota(cpus, read_quota(places())); }
   CgroupPlaces places() const { return {folder_ / "own", folder_ / "tree"}; }
   const fs::path& folder() const { return folder_; }
 
@@ -161,7 +166,7 @@ TEST_CASE("a group that cannot be found limits nothing, the root still does") {
   }
   fs::remove(tree.folder() / "own");
   CHECK(tree.allowed(4) == 3);
-  CHECK(within_quota(4, {"/nowhere/own", "/nowhere/tree"}) == 4);
+  CHECK(within_quota(4, read_quota({"/nowhere/own", "/nowhere/tree"})) == 4);
 }
 
 TEST_CASE("no thread is none too few") {
@@ -169,18 +174,53 @@ TEST_CASE("no thread is none too few") {
   CHECK(tree.allowed(0) == 1);
 }
 
+TEST_CASE("whole CPUs are the quota rounded down, of the smallest") {
+  Tree tree;
+  CHECK(read_quota(tree.places()).whole == Quota::kNone);
+  for (auto [text, whole] : {std::pair<const char*, uint64_t>{"200000 100000\n", 2},
+                             {"299999 100000\n", 2},
+                             {"99999 100000\n", 0},
+                             {"max 100000\n", Quota::kNone}}) {
+    CAPTURE(text);
+    tree.quota("a/b/c", text);
+    CHECK(read_quota(tree.places()).whole == whole);
+  }
+  tree.quota("a", "350000 100000\n");
+  tree.quota("a/b/c", "450000 100000\n");
+  CHECK(read_quota(tree.places()).whole == 3);
+}
+
+TEST_CASE("how often the process was throttled is the sum over its group and those around it") {
+  Tree tree;
+  CHECK(read_quota(tree.places()).throttled == 0);
+  tree.stat("a/b/c", "usage_usec 50\nnr_periods 9\nnr_throttled 3\nthrottled_usec 700\nnr_bursts 0\n");
+  CHECK(read_quota(tree.places()).throttled == 3);
+  tree.stat("a", "nr_throttled 40");
+  tree.stat("", "usage_usec 123\n");
+  fs::create_directories(tree.folder() / "tree/a/other");
+  tree.stat("a/other", "nr_throttled 500\n");
+  CHECK(read_quota(tree.places()).throttled == 43);
+  for (const std::string& text :
+       {std::string(), std::string("\n\n\n"), std::string("nr_throttled"), std::string("nr_throttled \n"),
+        std::string("nr_throttled -1\n"), std::string("nr_throttled 1 2\n"), std::string("nr_throttled\t1\n"),
+        std::string("nr_throttled 18446744073709551616\n"), std::string("xnr_throttled 1\n"),
+        std::string("nr_throttled 1\0\n", 16), "nr_throttled 1\n" + std::string(1 << 20, '\n')}) {
+    CAPTURE(text.substr(0, 40));
+    tree.stat("a/b/c", text);
+    CHECK(read_quota(tree.places()).throttled == 40);
+  }
+}
+
 TEST_CASE("the affinity of the thread that asks counts") {
   std::thread([] {
     cpu_set_t all, one;
     REQUIRE(sched_getaffinity(0, sizeof all, &all) == 0);
-    CHECK(affinity_cpus() == static_cast<uint32_t>(CPU_COUNT(&all)));
-    CHECK(allowed_cpus() <= affinity_cpus());
-    int first = 0;
-    while (!CPU_ISSET(first, &all)) ++first;
+    CHECK(affinity().size() == static_cast<size_t>(CPU_COUNT(&all)));
+    for (const uint32_t cpu : affinity()) CHECK(CPU_ISSET(cpu, &all));
+    const uint32_t last = affinity().back();
     CPU_ZERO(&one);
-    CPU_SET(first, &one);
+    CPU_SET(last, &one);
     REQUIRE(sched_setaffinity(0, sizeof one, &one) == 0);
-    CHECK(affinity_cpus() == 1);
-    CHECK(allowed_cpus() == 1);
+    CHECK(affinity() == std::vector<uint32_t>{last});
   }).join();
 }

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -78,10 +79,11 @@ struct Loaded {
   explicit Loaded(Model& model, Isa isa = choose_isa(nullptr))
       : device(2, isa, plugin::Log()), program(device.create_program(model.description())) {}
 
-  std::vector<float> run(uint32_t rows) {
-    auto context = program->create_context(16, 0);
+  // Rows [first, first + rows) of a sequence of tokens; no row depends on others.
+  std::vector<float> run(uint32_t rows, uint32_t first = 0) {
+    auto context = program->create_context(std::max(rows, 16u), 0);
     Batch batch;
-    for (uint32_t i = 0; i < rows; ++i) {
+    for (uint32_t i = first; i < first + rows; ++i) {
       batch.rows.push_back({.token = static_cast<int32_t>(i * 7 % 48), .position = static_cast<int32_t>(i)});
     }
     batch.sequences = {{}};
@@ -150,11 +152,40 @@ TEST_CASE("a packed program gives the same bits, and so does the next one that f
   }
 }
 
+TEST_CASE("rows of a run of three tiles have the bits that they have in short runs, packed or not") {
+  constexpr uint32_t kRows = 520;
+  static_assert(kRows > 2 * kMaxTileRows);
+  Model model;
+  for (Isa isa : kIsas) {
+    if (!isa_available(isa)) continue;
+    const std::vector<float> want = Loaded(model, isa).run(kRows);
+    for (bool packed : {false, true}) {
+      if (packed && isa == Isa::kPortable) continue;
+      Folder folder;
+      Loaded loaded(model, isa);
+      if (packed) loaded.pack(folder.copy());
+      CHECK(loaded.run(kRows) == want);
+      for (uint32_t chunk : {1u, 8u, 64u}) {
+        for (uint32_t row : {0u, 255u, 256u, 511u, 519u}) {
+          CAPTURE(isa_name(isa));
+          CAPTURE(packed);
+          CAPTURE(chunk);
+          CAPTURE(row);
+          const uint32_t first = std::min(row, kRows - chunk);
+          const auto begin = want.begin() + first * 88;
+          CHECK(loaded.run(chunk, first) == std::vector<float>(begin, begin + chunk * 88));
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("plain code packs nothing") {
   Model model;
   Loaded plain(model, Isa::kPortable);
   CHECK(plain.program->packed_bytes() == 0);
   CHECK_THROWS_AS(plain.program->pack("/tmp/none"), plugin::Failure);
+  CHECK_THROWS_AS(plain.program->verify_packed("/tmp/none"), plugin::Failure);
 }
 
 TEST_CASE("what is no copy of these weights is written anew") {
@@ -185,6 +216,41 @@ TEST_CASE("what is no copy of these weights is written anew") {
   fs::create_directory(folder.copy());
   Loaded blocked(model);
   CHECK(blocked.refused(folder.copy()) == FACET_IO);
+}
+
+TEST_CASE("a copy is verified by the hash of its content, which finding it does not read") {
+  if (!packs()) return;
+  Folder folder;
+  Model model, other(5, FACET_TYPE_Q4_1);
+  Loaded made(model);
+  auto verdict = [&](const Loaded& loaded) {
+    try {
+      loaded.program->verify_packed(folder.copy());
+    } catch (const plugin::Failure& failure) {
+      CHECK(failure.message().find(folder.copy()) != std::string::npos);
+      return failure.status();
+    }
+    return FACET_OK;
+  };
+  CHECK(verdict(made) == FACET_NOT_FOUND);
+  made.pack(folder.copy());
+  CHECK(verdict(made) == FACET_OK);
+  CHECK(verdict(Loaded(model)) == FACET_OK);
+  CHECK(verdict(Loaded(other)) == FACET_NOT_FOUND);
+
+  const std::string whole = contents(folder.copy());
+  for (size_t from_end : {1, 1000, 10000}) {
+    CAPTURE(from_end);
+    std::string flipped = whole;
+    flipped[flipped.size() - from_end] ^= 1;
+    fs::remove(folder.copy());  // it is mapped: its bytes may not change
+    overwrite(folder.copy(), flipped);
+    fs::permissions(folder.copy(), fs::perms::group_write | fs::perms::others_write,
+                    fs::perm_options::remove);
+    Loaded again(model);
+    CHECK(again.program->pack(folder.copy()));
+    CHECK(verdict(again) == FACET_MALFORMED);
+  }
 }
 
 TEST_CASE("a copy that is not finished leaves nothing behind, and one that a crash left is written over") {

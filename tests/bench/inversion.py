@@ -6,7 +6,7 @@
 An endless loop runs per core. One client asks again and again with prompts of 64 tokens for 32 (interactive), without and beside clients
 who send prompts of 2,000 tokens for 256 without pause (background). Phases of both kinds take turns. Shown are the time to the first token
 (median, 95th percentile, worst; milliseconds), what it is beside the background relative to without it, the background's tokens per second,
-and the share of the cores that the loops got beside it.
+the share of the cores that the loops got beside it, and whether the bound on the first token was met.
 
 --nice measures a daemon for each value of background-nice, in turns. The system counts nice values inside a session or control group only:
 each loop has a session of its own as other programs have, or that of the daemon with --together. Timing decides nothing.
@@ -18,7 +18,8 @@ import sys
 import time
 from pathlib import Path
 
-from interference import Background, ask, row
+from bounds import Bound
+from interference import Background, ask, milliseconds, row
 from servers import Facet, Loops, default_facet, default_model, wait_until_ready
 
 WANTED = 2.5  # times the first token without the background, at most
@@ -49,25 +50,28 @@ class Side:
 
     def phase(self, number: int, loops: Loops):
         seeds = range(number * 1000, number * 1000 + self.options.requests // self.options.phases)
-        self.alone += [ask(self.server, seed)["first"] for seed in seeds]
+        self.alone += [ask(self.server, seed).first() for seed in seeds]
         background = Background(self.server, self.options.clients, number + 1)
-        background.wait_until_at_work()
-        tokens, busy, start = background.tokens, loops.seconds(), time.monotonic()
+        while self.server.status()["running"] < self.options.clients:
+            background.check()
+            time.sleep(0.2)
+        busy, start = loops.seconds(), time.monotonic()
         for seed in seeds:
             time.sleep(1)
-            self.loaded.append(ask(self.server, seed)["first"])
-        self.tokens += background.tokens - tokens
+            self.loaded.append(ask(self.server, seed).first())
         self.loops += loops.seconds() - busy
-        self.time += time.monotonic() - start
+        end = time.monotonic()
         background.stop()
+        self.tokens += background.tokens(start, end)
+        self.time += end - start
 
     def show(self):
         median = statistics.median(self.loaded) / statistics.median(self.alone)
         print(f"{self.name}: {len(self.alone)} interactive requests without the background, as many beside {self.options.clients} clients")
         print(f"  {'milliseconds':<28} {'median':>9} {'95%':>9} {'worst':>9}")
-        print(row("first token, without", self.alone))
-        print(row("first token, beside it", self.loaded))
-        print(f"  ratio of the medians {median:.2f}, wanted at most {WANTED}")
+        print(row("first token, without", milliseconds(self.alone)))
+        print(row("first token, beside it", milliseconds(self.loaded)))
+        print(Bound("first token relative to that without, median", median, WANTED).line())
         print(f"  background {self.tokens / self.time:.1f} tokens/s, loops {100 * self.loops / self.time / os.cpu_count():.0f}% of the cores",
               flush=True)
 

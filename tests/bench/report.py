@@ -4,7 +4,7 @@ import platform
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cases import Limit, Row
@@ -15,7 +15,7 @@ ISA_FLAGS = ("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512dq
 BEGIN, END = "<!-- begin of what versus.py wrote -->", "<!-- end of what versus.py wrote -->"
 HEAD = f"""# Performance
 
-Facet beside llama.cpp on the same files and the same machine, and both beside what the machine can do. `tests/bench/versus.py --write` wrote
+Facet beside llama.cpp on the same files and the same machine, and both beside what the machine can do. `tests/bench/versus.py` wrote
 what stands between the two marks of this file's source, and writes it anew; what stands outside stays.
 
 {BEGIN}
@@ -29,7 +29,9 @@ EXPLANATION = """- **Pairs.** Both programs run once, one after the other, the o
 - **Percent of the limit.** A step takes at least the longer of two times: to read its bytes, and to do its operations. Bytes are those of all
   matrices that a step reads, once for all its rows; of experts, those that are chosen; of a table by token, one row; and keys and values of
   every layer at the middle of the generation. Operations are those of matrices: not those of attention, norms, activations
-  and sampling, nor is the time between two ops, so that 100% cannot be reached. `facet-model inspect --json` shows the numbers (`work`).
+  and sampling, nor is the time between two ops, so that 100% cannot be reached where these are what limits. It can be passed where memory does:
+  `machine_probe` reads a buffer well beyond the last cache, and of weights that are about as large as that cache some still lie in it when the next step
+  reads them. `facet-model inspect --json` shows the numbers (`work`).
 - **llama.cpp** is measured by its own `llama-bench`, several sequences by `llama-batched-bench`, with the same number of threads and its defaults.
 """
 
@@ -88,17 +90,46 @@ def cells(line: Line) -> list[str]:
 COLUMNS = ("tokens/s", "Facet", "llama.cpp", "ratio", "95% interval", "pairs", "limit", "Facet of it", "llama.cpp of it")
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What each side keeps of its own speed while another process is busy: its median then, divided by the one without."""
+    row: Row
+    facet: float
+    peer: float
+
+
+KEPT_COLUMNS = ("of its own quiet speed", "Facet", "llama.cpp")
+
+
+def kept_when_busy(lines: Sequence[Line]) -> list[Kept]:
+    """`lines` of one model; those of which there is also a quiet one."""
+    quiet = {line.row: line.comparison for line in lines}
+    kept = []
+    for line in lines:
+        if line.row.busy and (alone := quiet.get(replace(line.row, busy=False))):
+            kept.append(Kept(line.row, line.comparison.facet / alone.facet, line.comparison.peer / alone.peer))
+    return kept
+
+
+def tables(lines: Sequence[Line]) -> list[list[Sequence[str]]]:
+    """Of one model: each a list of rows, of which the first are the columns' names."""
+    all_tables = [[COLUMNS, *map(cells, lines)]]
+    if kept := kept_when_busy(lines):
+        all_tables.append([KEPT_COLUMNS, *([part.row.title(), f"{part.facet:.2f}", f"{part.peer:.2f}"] for part in kept)])
+    return all_tables
+
+
 def models(lines: Sequence[Line]) -> list[str]:
     return list(dict.fromkeys(line.model for line in lines))
 
 
-def plain_table(lines: Sequence[Line]) -> str:
+def plain_tables(lines: Sequence[Line]) -> str:
     text = []
     for model in models(lines):
-        rows = [COLUMNS, *(cells(line) for line in lines if line.model == model)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
         text.append(model)
-        text += ["  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))) for row in rows]
+        for rows in tables([line for line in lines if line.model == model]):
+            widths = [max(map(len, column)) for column in zip(*rows)]
+            text += ["  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))) for row in rows]
     return "\n".join(text) + "\n"
 
 
@@ -112,9 +143,11 @@ def markdown(lines: Sequence[Line], facts: Mapping[str, str], peak: Mapping, for
              "int8 operations": tera(peak)}
     text = ["", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in shown.items()), ""]
     for model in models(lines):
-        text += [f"## {model}", "", "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-        text += ["| " + " | ".join(cells(line)) + " |" for line in lines if line.model == model]
-        text.append("")
+        text += [f"## {model}", ""]
+        for head, *rows in tables([line for line in lines if line.model == model]):
+            text += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+            text += ["| " + " | ".join(row) + " |" for row in rows]
+            text.append("")
     return "\n".join(text + ["## What is counted", "", EXPLANATION.format(foreign=foreign)])
 
 

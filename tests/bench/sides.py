@@ -4,7 +4,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,12 +80,12 @@ def parse_batched_bench(text: str, case: Case) -> list[float]:
         raise Unreadable(f"llama-batched-bench: {error}") from error
 
 
-def run(command: Sequence, deadline: Deadline = Deadline(None)) -> str:
-    """What it prints. Raises OutOfTime; a program that fails ends this one with what it said."""
+def ended(command: Sequence, deadline: Deadline) -> subprocess.CompletedProcess:
+    """The process once it has ended. Raises OutOfTime; a program that is not there ends this one."""
     left = deadline.left()
     seconds = RUN_SECONDS if left is None else max(left, 0.1)
     try:
-        done = subprocess.run([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        return subprocess.run([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               text=True, errors="replace", timeout=seconds)
     except FileNotFoundError:
         sys.exit(f"{command[0]}: there is no such program")
@@ -93,6 +93,11 @@ def run(command: Sequence, deadline: Deadline = Deadline(None)) -> str:
         if left is None:
             sys.exit(f"{' '.join(map(str, command))}\ndid not end within {RUN_SECONDS} s")
         raise OutOfTime from error
+
+
+def run(command: Sequence, deadline: Deadline = Deadline(None)) -> str:
+    """What it prints. Raises OutOfTime; a program that fails ends this one with what it said."""
+    done = ended(command, deadline)
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))}\nended with {done.returncode}\n{done.stderr[-4000:]}")
     return done.stdout
@@ -115,11 +120,38 @@ def peer_commit(sides: Sides, model: Path) -> str:
     return str(json.loads(answer)[0].get("build_commit", "unknown"))
 
 
-def inspect(sides: Sides, model: Path) -> dict:
+def inspect_command(sides: Sides, model: Path) -> list:
+    return [sides.facet / "facet-model", "inspect", "--json", "--backend", sides.backend, model]
+
+
+def find_models(sides: Sides, folder: Path) -> Iterator[Path]:
+    """The GGUF files of the folder that run by themselves, the smallest first, each looked at when it is asked for. Said are those that do not: a vocabulary, a drafter, a later
+    part of a split model, or what facet-model does not know."""
+    for model in sorted(folder.glob("*.gguf"), key=lambda path: (path.stat().st_size, path)):
+        done = ended(inspect_command(sides, model), Deadline(None))
+        if done.returncode < 0:
+            sys.exit(f"{model.name}: facet-model inspect died: {done.stderr.strip()}")
+        if done.returncode == 0 and "work" in read_inspect(done.stdout):
+            yield model
+        else:
+            print(f"{model.name} is left out: {done.stderr.strip() or 'it computes nothing'}", flush=True)
+
+
+def read_inspect(text: str) -> dict:
     try:
-        return json.loads(run([sides.facet / "facet-model", "inspect", "--json", "--backend", sides.backend, model]))["work"]
-    except (ValueError, KeyError) as error:
+        report = json.loads(text)
+    except ValueError as error:
         raise Unreadable(f"facet-model inspect: {error}") from error
+    if not isinstance(report, dict):
+        raise Unreadable("facet-model inspect: is no object")
+    return report
+
+
+def inspect(sides: Sides, model: Path) -> dict:
+    report = read_inspect(run(inspect_command(sides, model)))
+    if "work" not in report:
+        raise Unreadable(f"facet-model inspect: {model} computes nothing")
+    return report["work"]
 
 
 def probe(sides: Sides, seconds: float) -> dict:

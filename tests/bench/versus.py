@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
 """Measures Facet beside llama.cpp on the same files, in pairs that take turns, and both beside what the machine can do.
 
-    versus.py --peer BIN_FOLDER [--model FILE...] [--quick] [--write docs/performance.md]
+    versus.py --peer BIN_FOLDER [--model FILE...] [--quick] [--write FILE | --no-write]
+
+By default every model of the folder ~/.cache/facet/models (FACET_TEST_MODEL_DIR) is measured that facet-model can run by itself, which a
+vocabulary or a drafter is not, and docs/performance.md is written if no row is missing. Where something is measured otherwise (--model, --pairs, FACET_ISA, or
+--quick, which takes the smallest model), nothing is written unless --write says where.
 
 A pair during which others took more than --foreign of the CPUs' time is dropped and run again, up to three times as many runs as --pairs
 in all (pairs.py). The cases:
@@ -12,7 +16,8 @@ in all (pairs.py). The cases:
     busy    the same as basic while an endless loop runs beside; not among the default ones
 
 Shown for each are medians, the median of the pairs' ratios (Facet / peer) with the 95% interval of its bootstrap, and the percentage of
-the limit (cases.py) that both reach. --write puts the table with machine, commits and limits into a file, between its marks. --quick is basic and batch
+the limit (cases.py) that both reach. Where basic and busy are both measured, a further table shows what part of its own quiet speed each side keeps beside the
+loop. What is written stands between two marks of the file, with machine, commits and limits. --quick is basic and batch
 in 3 pairs of short runs, and ends within 3 minutes with the pairs that it has; --minutes ends any measurement like that. Nine pairs of all default
 cases take about an hour for a file of 3 GB on two cores, most of it for long. FACET_ISA forces an instruction set of Facet; then name a peer that was built
 for the same.
@@ -20,6 +25,7 @@ for the same.
 Exit code 1 if a ratio of basic is below --floor, 2 if a row has no such pair.
 """
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -31,22 +37,26 @@ import sides
 from cases import Case, Row, limit
 from pairs import Deadline, Disturbance, Pair, collect, compare, disturbance, usage_now
 
+ROOT = Path(__file__).resolve().parents[2]
+PERFORMANCE = ROOT / "docs/performance.md"
+# What must be as it is by default for a measurement to be that of docs/performance.md.
+WHOLE = ("model", "backend", "cases", "pairs", "quick", "minutes", "foreign", "repetitions", "threads", "prompt", "generate", "depth", "sequences", "long")
 QUICK_MINUTES = 2.75  # until no run goes on; what follows takes a few seconds
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    root = Path(__file__).resolve().parents[2]
-    models = os.environ.get("FACET_TEST_MODEL_DIR") or os.path.expanduser("~/.cache/facet/models")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", type=Path, required=True, help="the folder of llama-bench and llama-batched-bench")
-    parser.add_argument("--facet", type=Path, default=root / "build/release/bin", help="the folder of facet-model and machine_probe")
-    parser.add_argument("--model", type=Path, nargs="+", action="extend", help="by default Gemma 3 270M")
+    parser.add_argument("--facet", type=Path, default=ROOT / "build/release/bin", help="the folder of facet-model and machine_probe")
+    parser.add_argument("--model", type=Path, nargs="+", action="extend", help="by default those of the models folder")
     parser.add_argument("--backend", default="onednn")
     parser.add_argument("--cases", help="by default basic,batch,long; basic,batch with --quick")
     parser.add_argument("--pairs", type=int, help="by default 9; 3 with --quick")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--minutes", type=float, help="after which no run goes on")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="writes the tables there as Markdown")
+    writing = parser.add_mutually_exclusive_group()
+    writing.add_argument("--write", type=Path, metavar="FILE", help="writes the tables there as Markdown")
+    writing.add_argument("--no-write", action="store_true")
     parser.add_argument("--foreign", type=float, default=0.05, help="share of the CPUs that others may take")
     parser.add_argument("--repetitions", type=int, help="inside each run; by default 2, 1 with --quick and of long")
     parser.add_argument("--threads", type=int, default=2)
@@ -61,7 +71,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         o.minutes = QUICK_MINUTES
     if o.minutes is not None and o.minutes <= 0:
         parser.error("--minutes must be above 0")
-    o.model = o.model or [Path(models) / "gemma-3-270m-q4_k_m.gguf"]
+    if not (o.write or o.no_write) and all(getattr(o, name) == parser.get_default(name) for name in WHOLE) and "FACET_ISA" not in os.environ:
+        o.write = PERFORMANCE
     for name, quick, full in (("cases", "basic,batch", "basic,batch,long"), ("pairs", 3, 9), ("generate", 32, 128)):
         if getattr(o, name) is None:
             setattr(o, name, quick if o.quick else full)
@@ -130,6 +141,14 @@ def measure_all(o: argparse.Namespace, programs: sides.Sides, deadline: Deadline
     return kept
 
 
+def models_of_folder(o: argparse.Namespace, programs: sides.Sides) -> list[Path]:
+    folder = Path(os.environ.get("FACET_TEST_MODEL_DIR") or os.path.expanduser("~/.cache/facet/models"))
+    models = list(itertools.islice(sides.find_models(programs, folder), 1 if o.quick else None))
+    if not models:
+        sys.exit(f"{folder}: holds no model that can be measured; scripts/fetch-model fetches one")
+    return models
+
+
 def below_floor(o: argparse.Namespace, lines: list[report.Line]) -> list[str]:
     basic: list[Row] = Case("basic", o.prompt, o.generate, 1, o.depth).rows()
     floors = dict(zip(basic, o.floor))
@@ -144,8 +163,9 @@ def main() -> int:
     deadline = Deadline(o.minutes * 60 if o.minutes else None)
     seconds = 0.5 if o.quick else 2.0
     peak = sides.probe(programs, seconds)
+    o.model = o.model or models_of_folder(o, programs)
     work = {model: sides.inspect(programs, model) for model in o.model}
-    commits = {"Facet": report.facet_commit(Path(__file__).resolve().parents[2]),
+    commits = {"Facet": report.facet_commit(ROOT),
                "llama.cpp": sides.peer_commit(programs, o.model[0])}
     kept = measure_all(o, programs, deadline)
     peak = sides.better_peak(peak, sides.probe(programs, seconds))
@@ -157,8 +177,8 @@ def main() -> int:
                 lines.append(report.Line(model.stem, row, compare(pairs, index), limit(work[model], row, peak, isa)))
             else:
                 missing.append(f"{model.stem}, {row.title()}: no pair was undisturbed and in time")
-    print("\n" + report.plain_table(lines) + f"memory {peak['read_bytes_per_second'] / 1e9:.1f} GB/s; int8 {report.tera(peak)}")
-    if o.write and lines:
+    print("\n" + report.plain_tables(lines) + f"memory {peak['read_bytes_per_second'] / 1e9:.1f} GB/s; int8 {report.tera(peak)}")
+    if o.write and lines and not (missing and o.write == PERFORMANCE):
         facts = report.this_machine() | {"threads": str(o.threads)} | ({"FACET_ISA": isa} if isa else {}) | commits
         report.write(o.write, report.markdown(lines, facts, peak, o.foreign))
     below = below_floor(o, lines)

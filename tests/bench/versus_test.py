@@ -18,6 +18,7 @@ import cases  # noqa: E402
 import pairs  # noqa: E402
 import report  # noqa: E402
 import sides  # noqa: E402
+import versus  # noqa: E402
 from cases import Case  # noqa: E402
 from pairs import Deadline, Disturbance, OutOfTime, Pair  # noqa: E402
 
@@ -220,7 +221,9 @@ name, arguments = os.path.basename(sys.argv[0]), sys.argv[1:]
 def value(flag):
     return int(arguments[arguments.index(flag) + 1])
 if name == "facet-model" and arguments[0] == "inspect":
-    print(json.dumps({{"work": {work!r}}}))
+    if "drafter" in arguments[-1]:
+        sys.exit("a drafter runs beside its model only")
+    print(json.dumps({{}} if "vocab" in arguments[-1] else {{"work": {work!r}}}))
 elif name == "facet-model":
     print(json.dumps({{"prompt_tps": 400.0, "generate_tps": 20.0 * value("-b")}}))
 elif name == "llama-bench":
@@ -238,6 +241,11 @@ class Whole(unittest.TestCase):
     def setUp(self):
         self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder)
+        self.models = self.folder / "models"
+        self.models.mkdir()
+        for size, name in enumerate(("vocab", "small", "drafter", "large")):
+            (self.models / f"{name}.gguf").write_bytes(bytes(size))
+        (self.models / "notes.txt").write_text("no model")
         text = PROGRAM.format(python=sys.executable, work=WORK, peak=PEAK)
         for name in ("facet-model", "llama-bench", "llama-batched-bench", "machine_probe"):
             (self.folder / name).write_text(text)
@@ -245,7 +253,7 @@ class Whole(unittest.TestCase):
 
     def versus(self, *arguments):
         command = [sys.executable, FOLDER / "versus.py", "--peer", self.folder, "--facet", self.folder, "--pairs", "1", "--foreign", "1", *arguments]
-        environment = {name: text for name, text in os.environ.items() if name != "FACET_ISA"}
+        environment = {name: text for name, text in os.environ.items() if name != "FACET_ISA"} | {"FACET_TEST_MODEL_DIR": str(self.models)}
         return subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, env=environment)
 
     def test_tables_of_two_models(self):
@@ -258,14 +266,48 @@ class Whole(unittest.TestCase):
         self.assertIn("| prompt 512 | 400 | 100 | 4.00 | 4.00 to 4.00 | 1 | 1998 (int8) | 20% | 5% |", text)
         self.assertIn("| generation 128, 8 sequences | 160 | 40.0 | 4.00 |", text)
         self.assertIn("| generation 128, after 16384 | 20.0 | 10.0 | 2.00 |", text)
-        self.assertIn("| generation 128, one other busy process |", text)
+        self.assertIn("| generation 128, one other busy process | 20.0 | 10.0 | 2.00 |", text)
+        self.assertIn("| of its own quiet speed | Facet | llama.cpp |\n|---|---|---|\n| prompt 512, one other busy process | 1.00 | 1.00 |\n", text)
         self.assertIn("| llama.cpp | abc1234 |", text)
         self.assertIn("prompt 512", done.stdout)
 
-    def test_nothing_is_written_unless_asked(self):
+    def test_by_default_all_models_of_the_folder_that_run_by_themselves(self):
+        table = self.folder / "performance.md"
+        done = self.versus("--write", table)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        text = table.read_text()
+        self.assertIn("\n## small\n", text)
+        self.assertIn("\n## large\n", text)
+        self.assertEqual(text.count("\n## "), 3)  # and what is counted
+        self.assertIn("vocab.gguf is left out: it computes nothing\n", done.stdout)
+        self.assertIn("drafter.gguf is left out: a drafter runs beside its model only\n", done.stdout)
+        self.assertNotIn("of its own quiet speed", text)
+
+    def test_quick_takes_the_smallest_model_and_writes_nothing_unless_asked(self):
         before = sorted(self.folder.iterdir())
-        self.assertEqual(self.versus("--model", "one.gguf", "--quick").returncode, 0)
+        done = self.versus("--quick")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("small.gguf basic", done.stdout)
+        self.assertNotIn("large.gguf basic", done.stdout)
         self.assertEqual(sorted(self.folder.iterdir()), before)
+        table = self.folder / "performance.md"
+        self.assertEqual(self.versus("--quick", "--write", table).returncode, 0)
+        self.assertIn("\n## small\n", table.read_text())
+
+    def test_a_folder_without_a_model_that_can_be_measured(self):
+        for name in ("small", "large"):
+            (self.models / f"{name}.gguf").unlink()
+        done = self.versus("--no-write")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"{self.models}: holds no model", done.stderr)
+
+    def test_what_is_written_by_default(self):
+        whole = FOLDER.parents[1] / "docs/performance.md"
+        table = Path("table.md")
+        for flags, file in (((), whole), (("--no-write",), None), (("--quick",), None), (("--quick", "--write", "table.md"), table),
+                            (("--pairs", "2"), None), (("--cases", "basic"), None), (("--minutes", "9"), None), (("--model", "one.gguf"), None), (("--model", "one.gguf", "--write", "table.md"), table), (("--write", "table.md"), table)):
+            with self.subTest(flags=flags):
+                self.assertEqual(versus.parse_arguments(["--peer", "bin", *flags]).write, file)
 
     def test_a_floor_that_is_not_reached(self):
         done = self.versus("--model", "one.gguf", "--cases", "basic", "--floor", "3.9,2.1")
@@ -294,9 +336,26 @@ class Whole(unittest.TestCase):
         self.assertIn("build the target machine_probe", self.versus("--model", "one.gguf").stderr)
 
     def test_flags_that_are_refused(self):
-        for flags in (("--cases", "all"), ("--pairs", "0"), ("--floor", "1"), ("--floor", "a,b"), ("--sequences", "1"), ("--prompt", "0"), ("--minutes", "0")):
+        for flags in (("--cases", "all"), ("--pairs", "0"), ("--floor", "1"), ("--floor", "a,b"), ("--sequences", "1"), ("--prompt", "0"), ("--minutes", "0"),
+                      ("--write", "table.md", "--no-write")):
             with self.subTest(flags=flags):
                 self.assertEqual(self.versus(*flags).returncode, 2)
+
+
+class Busy(unittest.TestCase):
+    @staticmethod
+    def line(kind: str, facet: float, peer: float, busy: bool, depth: int = 0) -> report.Line:
+        return report.Line("one", cases.Row(kind, 8, 1, depth, busy), pairs.compare([pair(facet, peer)], 0), cases.Limit(1e3, "memory"))
+
+    def test_what_each_side_keeps_of_its_own_quiet_speed(self):
+        lines = [self.line("generate", 20, 10, False), self.line("prompt", 400, 100, False), self.line("generate", 12, 3, True), self.line("prompt", 300, 90, True)]
+        self.assertEqual([(part.row.kind, round(part.facet, 9), round(part.peer, 9)) for part in report.kept_when_busy(lines)],
+                         [("generate", 0.6, 0.3), ("prompt", 0.75, 0.9)])
+        self.assertIn("generation 8, one other busy process   0.60       0.30\n", report.plain_tables(lines))
+
+    def test_without_the_same_row_in_quiet_there_is_nothing_to_say(self):
+        self.assertEqual(report.kept_when_busy([self.line("generate", 20, 10, False, 5), self.line("generate", 12, 3, True)]), [])
+        self.assertEqual(report.kept_when_busy([self.line("generate", 20, 10, False)]), [])
 
 
 class Writing(unittest.TestCase):

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "daemon/broker/app_unit.h"
 #include "daemon/broker/backoff.h"
 #include "daemon/broker/flow.h"
 #include "daemon/broker/models.h"
@@ -13,6 +14,8 @@
 #include "daemon/broker/policy.h"
 #include "daemon/broker/requests.h"
 #include "daemon/broker/user_keys.h"
+#include "sdk/protocol/codec.h"
+#include "sdk/protocol/utf8.h"
 
 using namespace facet;
 using namespace facet::broker;
@@ -306,4 +309,50 @@ TEST_CASE("peer: an app's name is one line") {
   peer.pid = 12;
   CHECK(app_name("", peer) == "pid 12");
   CHECK(app_name("a\nb\x7f", peer) == "a?b?");
+  peer.app = "org.example\n";
+  CHECK(app_name("a", peer) == "org.example?");
+}
+
+TEST_CASE("peer: whatever bytes its unit has, the protocol takes the app's name") {
+  const std::string units[] = {"app-a\xffz-1.scope", "app-a\\xffz-1.scope",
+                               "app-" + std::string(243, '\xff') + "-1.scope"};
+  for (const std::string& unit : units) {
+    Peer peer;
+    peer.app = app_of_cgroup("0::/user@1.service/" + unit + "\n");
+    CHECK(peer.app.find('\xff') != std::string::npos);
+    protocol::Status status;
+    status.requests.emplace_back().app = app_name("", peer);
+    CHECK(protocol::is_utf8(status.requests[0].app));
+    protocol::Bytes frame;
+    const auto written = protocol::encode(protocol::ServerMessage{status}, frame);
+    CHECK_MESSAGE(written.ok(), written.error().message);
+  }
+}
+
+TEST_CASE("peer: its unit names the app, where there is one") {
+  const std::string user = "/user.slice/user-1000.slice/";
+  const std::string manager = "0::" + user + "user@1000.service/";
+  const std::map<std::string, std::string> apps = {
+      {manager + "app.slice/app-gnome-org.example.Notes-1234.scope\n", "org.example.Notes"},
+      {manager + "app.slice/app-org.example.Notes-1234.scope\n", "org.example.Notes"},
+      {manager + "app.slice/app-gnome-my\\x2dnotes-12.scope\n", "my-notes"},
+      {manager + "app.slice/app-kde-notes@5f.service\n", "notes"},
+      {manager + "app.slice/notes.service\n", "notes"},
+      {manager + "app.slice/notes.service/app-gnome-other-1.scope\n", "other"},
+      {"4:cpu:/a/b\n1:name=systemd:" + manager.substr(3) + "app.slice/notes.service\n", "notes"},
+      {manager + "app.slice/app-org.example.Terminal.slice/vte-spawn-1-2.scope\n", ""},
+      {manager + "init.scope\n", ""},
+      {manager + "app.slice/app-.scope\n", ""},
+      {manager + "app.slice/.service\n", ""},
+      {manager + "app.slice/app-my\\x2-12.scope\n", ""},
+      {"0::" + user + "session-3.scope\n", ""},
+      {"0::/system.slice/cron.service\n", ""},
+      {"0::/\n", ""},
+      {"0::", ""},
+      {"", ""},
+  };
+  for (const auto& [cgroup, app] : apps) {
+    CAPTURE(cgroup);
+    CHECK(app_of_cgroup(cgroup) == app);
+  }
 }

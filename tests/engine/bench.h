@@ -1,8 +1,10 @@
-// An engine with the reference backend on a thread of its own, and what it says about each request.
+// An engine on a thread of its own, with the reference backend unless a test says another, and what it says
+// about each request.
 #pragma once
 
 #include <doctest/doctest.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -33,21 +35,28 @@ class Bench {
  public:
   // `runs`: false, and nothing is taken from what is posted before go(): it comes at once.
   explicit Bench(engine::EngineOptions options, bool runs = true, facet_type cache = FACET_TYPE_F32) {
-    options.backend = "reference";
+    if (options.backend.empty()) options.backend = "reference";
     options.cache_type = cache;
-    auto made =
-        engine::Engine::create(options, [this](link::FromEngine event) { events_.post(std::move(event)); });
+    auto made = engine::Engine::create(options, [this](link::FromEngine event) {
+      if (on_event) on_event(event);
+      events_.post(std::move(event));
+    });
     REQUIRE_MESSAGE(made.ok(), made.error().message);
     engine_ = std::move(*made);
     if (runs) go();
   }
+  // Called on the engine's thread, before go() set; may hold it up.
+  std::function<void(const link::FromEngine&)> on_event;
+
   void go() {
     thread_ = std::thread([this] { engine_->run(); });
   }
-  ~Bench() {
+  // Until run() has returned.
+  void stop() {
     engine_->stop();
     if (thread_.joinable()) thread_.join();
   }
+  ~Bench() { stop(); }
 
   uint64_t start(protocol::Generate request, const std::string& path = tiny_model_path("gemma3"),
                  uint64_t user = 0, Micros deadline = 0, uint64_t reader = 0) {
@@ -66,6 +75,10 @@ class Bench {
       for (link::FromEngine& event : events_.wait()) take(event);
     }
   }
+  // Takes the events that are there.
+  void take_all() {
+    for (link::FromEngine& event : events_.take()) take(event);
+  }
   const Answer& answer(uint64_t id) {
     until([&] { return answers_[id].ended(); });
     return answers_[id];
@@ -79,9 +92,17 @@ class Bench {
     return *positions_;
   }
   const std::vector<protocol::ModelState>& states() const { return states_; }
+  // In the order of their ends.
+  const std::vector<uint64_t>& finished() const { return finished_; }
+  // The request of each Started, Token, Finish and Failed, in their order.
+  const std::vector<uint64_t>& heard() const { return heard_; }
 
  private:
   void take(const link::FromEngine& event) {
+    if (auto* started = std::get_if<link::Started>(&event)) heard_.push_back(started->id);
+    if (auto* token = std::get_if<protocol::Token>(&event)) heard_.push_back(token->id);
+    if (auto* finish = std::get_if<protocol::Finish>(&event)) heard_.push_back(finish->id);
+    if (auto* failed = std::get_if<protocol::Failed>(&event)) heard_.push_back(failed->id);
     if (auto* token = std::get_if<protocol::Token>(&event)) {
       Answer& answer = answers_[token->id];
       REQUIRE_FALSE(answer.ended());
@@ -93,6 +114,7 @@ class Bench {
       REQUIRE_FALSE(answers_[finish->id].ended());
       answers_[finish->id].finish = *finish;
       answers_[finish->id].text += finish->text;
+      finished_.push_back(finish->id);
     } else if (auto* failed = std::get_if<protocol::Failed>(&event)) {
       REQUIRE_FALSE(answers_[failed->id].ended());
       answers_[failed->id].failed = *failed;
@@ -113,6 +135,7 @@ class Bench {
   link::Load load_;
   std::optional<std::vector<link::Position>> positions_;
   std::vector<protocol::ModelState> states_;
+  std::vector<uint64_t> finished_, heard_;
 };
 
 // So many tokens that depend on the seed.

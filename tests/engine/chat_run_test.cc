@@ -141,6 +141,8 @@ TEST_CASE("what is wrong with a chat is said, and the engine goes on") {
 
   chat.messages = {{.content = {{std::string(2 << 20, 'x')}}}};
   CHECK(refused(chat, "or more tokens") == FACET_TOO_LARGE);  // before it is encoded
+  chat.messages.push_back({.role = Role::kAssistant, .tool_calls = {{"c", "f", "["}}});
+  CHECK(refused(chat, "or more tokens") == FACET_TOO_LARGE);  // before it is written out
 
   chat = conversation();
   chat.tools = {kTool};

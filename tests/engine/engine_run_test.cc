@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "tests/engine/bench.h"
+#include "tests/model_tool/model_parts.h"
 
 using namespace facet;
 using engine::EngineOptions;
@@ -171,6 +173,29 @@ TEST_CASE("the context bounds prompt and answer") {
     const bool encoded = refused.failed->message.find("or more") == std::string::npos;
     CHECK(encoded == (bytes == 100));
   }
+}
+
+TEST_CASE("a token that the model's file suppresses is never generated, whatever the client asks for") {
+  Bench bench({});
+  protocol::Generate request = greedy({2, 538, 776}, 20);
+  const uint32_t first = bench.answer(bench.start(request)).ids.at(0);
+  request.sampling.logit_bias = {{first, -std::numeric_limits<float>::infinity()}};
+  const std::vector<uint32_t> banned = bench.answer(bench.start(request)).ids;
+
+  const test::TemporaryFile file;
+  test::Parts parts(test::tiny_model_path("gemma3"));
+  parts.set_numbers("tokenizer.ggml.suppress_tokens", {first, first});
+  test::write_file(file.path, parts.bytes());
+  request.sampling.logit_bias = {};
+  CHECK(bench.answer(bench.start(request, file.path)).ids == banned);
+  request.sampling.logit_bias = {{first, 1000.0f}};
+  CHECK(bench.answer(bench.start(request)).ids == std::vector<uint32_t>(20, first));
+  CHECK(bench.answer(bench.start(request, file.path)).ids == banned);
+  request.sampling.temperature = 1;
+  request.sampling.repeat_penalty = 0.5f;
+  const Answer& drawn = bench.answer(bench.start(request, file.path));
+  CHECK(drawn.ids.size() == 20);
+  CHECK(std::count(drawn.ids.begin(), drawn.ids.end(), first) == 0);
 }
 
 TEST_CASE("log-probabilities come with the tokens") {

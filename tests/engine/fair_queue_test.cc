@@ -337,6 +337,21 @@ TEST_CASE("weights and charges that make no sense are bounded") {
   CHECK(queue.position(1) < 4);
 }
 
+TEST_CASE("what says nothing of a request's cost is charged, and changes no estimate") {
+  FairQueue queue;
+  queue.started(Owner{1, "app"});
+  queue.charge(Owner{1, "app"}, 100);
+  queue.stopped(Owner{1, "app"});
+  queue.push(1, Owner{1, "app"});
+  queue.push(2, Owner{2, "app"});
+  const double cost = queue.mean_cost();
+  const double lead = queue.lead(Owner{1, "app"}, Owner{2, "app"});
+  queue.charge_besides(Owner{2, "app"}, 1000);
+  CHECK(queue.mean_cost() == cost);
+  CHECK(queue.lead(Owner{1, "app"}, Owner{2, "app"}) == lead - 1000);
+  CHECK(queue.front() == 1);
+}
+
 TEST_CASE("who was away starts with the others: it saved nothing") {
   FairQueue queue;
   const Owner busy{1, "a"}, back{2, "a"}, fresh{3, "a"};

@@ -1,14 +1,18 @@
 // The folder of packed copies: when one is made, what it is called, and that the folder stays within its
 // bound.
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/file.h>
 
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <span>
 #include <thread>
 
+#include "daemon/base/unique_fd.h"
 #include "daemon/engine/packed_weights.h"
 #include "daemon/model/model.h"
 #include "plugins/host/discovery.h"
@@ -36,7 +40,16 @@ struct Folder {
   }
   void put(const std::string& name, size_t bytes, int hours_ago) const {
     std::ofstream(path + "/" + name, std::ios::binary) << std::string(bytes, 'x');
+    age(name, hours_ago);
+  }
+  void age(const std::string& name, int hours_ago) const {
     fs::last_write_time(path + "/" + name, fs::file_time_type::clock::now() - std::chrono::hours(hours_ago));
+  }
+  // As who writes a part does.
+  UniqueFd lock(const std::string& name) const {
+    UniqueFd fd(::open((path + "/" + name).c_str(), O_WRONLY | O_CLOEXEC));
+    REQUIRE(::flock(fd.get(), LOCK_EX | LOCK_NB) == 0);
+    return fd;
   }
   std::string path;
 };
@@ -111,6 +124,31 @@ TEST_CASE("a copy belongs to a model's files and to a backend, and another model
   CHECK(folder.names().size() == 3);  // with the model
 }
 
+TEST_CASE("a header that changed finds no old copy, even where the system tells no difference") {
+  Folder folder;
+  const std::string copy = folder.path + "/copy.gguf";
+  fs::copy_file(test::tiny_model_path("gemma3-q4_0"), copy);
+  Loaded loaded(copy);
+  const model::GgufFile& file = loaded.model->file();
+  const std::string before = engine::packed_weights_path(folder.path, file, "onednn");
+  const std::string identity = file.identity();
+
+  // What the system said when the file was opened stays; the map shows the change.
+  const std::span<const std::byte> header = file.headers()[0];
+  const std::byte* last = header.data() + header.size() - 1;
+  const auto change = [&](char value) {
+    std::fstream stream(copy, std::ios::binary | std::ios::in | std::ios::out);
+    stream.seekp(last - file.mapping(0).data()).put(value);
+  };
+  const char old = static_cast<char>(*last);
+  change(static_cast<char>(old ^ 1));
+  REQUIRE(static_cast<char>(*last) != old);
+  CHECK(file.identity() == identity);
+  CHECK(engine::packed_weights_path(folder.path, file, "onednn") != before);
+  change(old);
+  CHECK(engine::packed_weights_path(folder.path, file, "onednn") == before);
+}
+
 TEST_CASE("the copies that were not used for the longest time make room") {
   Loaded loaded;
   const uint64_t bytes = loaded.program.packed_bytes();
@@ -128,12 +166,10 @@ TEST_CASE("the copies that were not used for the longest time make room") {
   CHECK(names.count("notes.txt") == 1);
   CHECK(names.size() == 4);
 
-  // A copy that is found is used now, and nothing has to go for it.
-  for (const std::string& name : names) {
-    fs::last_write_time(folder.path + "/" + name, fs::file_time_type::clock::now() - std::chrono::hours(5));
-  }
+  // A copy that is found is used now.
+  for (const std::string& name : names) folder.age(name, 5);
   Loaded other;
-  other.pack({folder.path, bytes, Make::kFirst});
+  other.pack({folder.path, bytes + 2000, Make::kFirst});
   CHECK(folder.names() == names);
   int used_now = 0;
   for (const std::string& name : names) {
@@ -143,6 +179,85 @@ TEST_CASE("the copies that were not used for the longest time make room") {
     ++used_now;
   }
   CHECK(used_now == 1);
+}
+
+TEST_CASE("a bound that became lower is kept although nothing is made, but for the copy that is found") {
+  Loaded loaded;
+  const uint64_t bytes = loaded.program.packed_bytes();
+  REQUIRE(bytes != 0);
+  Folder folder;
+  loaded.pack({folder.path, 1 << 30, Make::kFirst});
+  const std::set<std::string> own = folder.names();
+  REQUIRE(own.size() == 1);
+  folder.age(*own.begin(), 9);
+  folder.put("older.packed", 1000, 2);
+  folder.put("newer.packed", 1000, 1);
+  const auto names_after = [&](uint64_t bound, Make make) {
+    Loaded again;
+    again.pack({folder.path, bound, make});
+    auto names = folder.names();
+    CHECK(names.erase(*own.begin()) == 1);
+    return names;
+  };
+  using Names = std::set<std::string>;
+  // Who only looks for a copy removes none.
+  CHECK(names_after(1, Make::kNever) == Names{"older.packed", "newer.packed"});
+  CHECK(names_after(bytes + 2000, Make::kBackground) == Names{"older.packed", "newer.packed"});
+  CHECK(names_after(bytes + 1999, Make::kBackground) == Names{"newer.packed"});
+  CHECK(names_after(1, Make::kBackground).empty());
+}
+
+TEST_CASE("a bound that allows no copy of this model still holds for those of others") {
+  Loaded loaded;
+  const uint64_t bytes = loaded.program.packed_bytes();
+  REQUIRE(bytes > 1);
+  Folder folder;
+  folder.put("older.packed", bytes, 2);
+  folder.put("newer.packed", bytes - 1, 1);
+  loaded.pack({folder.path, bytes - 1, Make::kFirst});
+  CHECK(folder.names() == std::set<std::string>{"newer.packed"});
+}
+
+TEST_CASE("what another program is writing is never removed, and counts") {
+  Loaded loaded;
+  const uint64_t bytes = loaded.program.packed_bytes();
+  REQUIRE(bytes != 0);
+  Folder folder;
+  using Names = std::set<std::string>;
+  folder.put("written.packed.part", 1000, 2);
+  folder.put("crashed.packed.part", 1000, 1);
+  UniqueFd writer = folder.lock("written.packed.part");
+  loaded.pack({folder.path, bytes + 999, Make::kFirst});
+  CHECK(folder.names() == Names{"written.packed.part"});
+  Loaded again;
+  again.pack({folder.path, bytes + 1000, Make::kFirst});
+  CHECK(folder.names().size() == 2);
+  again.pack({folder.path, bytes, Make::kFirst});  // is found
+  CHECK(folder.names().size() == 2);
+  writer.reset();
+  again.pack({folder.path, bytes, Make::kFirst});
+  CHECK(folder.names().count("written.packed.part") == 0);
+  CHECK(folder.names().size() == 1);
+}
+
+TEST_CASE("a copy that another program is writing is waited for, and has the room that this one would take") {
+  Loaded loaded;
+  const uint64_t bytes = loaded.program.packed_bytes();
+  REQUIRE(bytes != 0);
+  Folder folder;
+  const std::string part =
+      fs::path(engine::packed_weights_path(folder.path, loaded.model->file(), "onednn") + ".part").filename();
+  folder.put(part, bytes, 1);
+  UniqueFd writer = folder.lock(part);
+  Loaded first;
+  first.pack({folder.path, bytes, Make::kFirst});
+  CHECK(folder.names() == std::set<std::string>{part});
+  auto waits = loaded.pack({folder.path, bytes, Make::kBackground});
+  writer.reset();  // as if it had crashed
+  for (int i = 0; i < 3000 && !is_packed(folder.path); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  CHECK(is_packed(folder.path));
 }
 
 TEST_CASE("no copy is made where the bound or the folder does not allow it") {

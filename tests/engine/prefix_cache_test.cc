@@ -41,13 +41,24 @@ SequencePages read(PagePools& pools, const std::vector<Token>& tokens, const Pre
   return pages;
 }
 
-// And keeps them for `key`.
-std::vector<uint32_t> read_and_keep(PagePools& pools, uint64_t key, const std::vector<Token>& tokens,
-                                    const Prefix& prefix = {}) {
+// And keeps them for `key`, of `user`.
+std::vector<uint32_t> read_and_keep(PagePools& pools, uint64_t user, uint64_t key,
+                                    const std::vector<Token>& tokens, const Prefix& prefix = {}) {
   const SequencePages pages = read(pools, tokens, prefix);
-  pages.keep(key, tokens, static_cast<uint32_t>(tokens.size()));
+  pages.keep(user, key, tokens, static_cast<uint32_t>(tokens.size()));
   const facet_page_table table = pages.table(0);
   return {table.pages, table.pages + table.count};
+}
+
+// For a key that is its user's only one.
+std::vector<uint32_t> read_and_keep(PagePools& pools, uint64_t key, const std::vector<Token>& tokens,
+                                    const Prefix& prefix = {}) {
+  return read_and_keep(pools, key, key, tokens, prefix);
+}
+
+// Behind what is found of them.
+void go_on(PagePools& pools, uint64_t key, const std::vector<Token>& tokens) {
+  read_and_keep(pools, key, tokens, pools.prefixes().find(key, tokens, 100));
 }
 
 // Sets the pages aside that it takes to keep tokens for everyone, and keeps them.
@@ -126,6 +137,90 @@ TEST_CASE("what nobody used for longest makes room, leaf by leaf; what is held s
   CHECK(pools.pool(0).unheld() == 5);
 }
 
+TEST_CASE("one key's prompts, however many, leave others what they keep") {
+  PagePools pools(std::vector<uint32_t>{12}, {0});
+  const std::vector<Token> conversation = tokens_of({1, 2, 3});
+  read_and_keep(pools, 1, conversation);
+  for (Token n = 10; n < 40; n += 2) read_and_keep(pools, 2, tokens_of({n, n + 1}));
+  CHECK(pools.prefixes().find(1, tokens_of({1, 2, 3, 4}), 9).blocks == 3);
+  CHECK(pools.prefixes().find(2, tokens_of({38, 39, 4}), 9).blocks == 2);
+  CHECK(pools.prefixes().find(2, tokens_of({10, 11, 4}), 9).blocks == 0);
+  // Who keeps the most loses first, the least recently used of it, until they keep as much.
+  for (Token n = 50; n < 58; ++n) read_and_keep(pools, 3, tokens_of({n}));
+  CHECK(pools.prefixes().find(1, tokens_of({1, 2, 3, 4}), 9).blocks == 3);
+  CHECK(pools.prefixes().find(2, tokens_of({38, 39, 4}), 9).blocks == 2);
+  CHECK(pools.prefixes().find(3, tokens_of({57, 4}), 9).blocks == 1);
+}
+
+TEST_CASE("a user's prompts, under however many keys, leave others what they keep") {
+  PagePools pools(std::vector<uint32_t>{12}, {0});
+  read_and_keep(pools, 1, tokens_of({1, 2, 3}));
+  for (uint64_t key = 100; key < 130; ++key) read_and_keep(pools, 2, key, tokens_of({5, 6}));
+  CHECK(pools.prefixes().find(1, tokens_of({1, 2, 3, 4}), 9).blocks == 3);
+  // Of all its keys' the least recently used goes.
+  CHECK(pools.prefixes().find(126, tokens_of({5, 6}), 9).blocks == 2);
+  read_and_keep(pools, 2, 200, tokens_of({5, 6}));
+  CHECK(pools.prefixes().find(126, tokens_of({5, 6}), 9).blocks == 2);
+  CHECK(pools.prefixes().find(127, tokens_of({5, 6}), 9).blocks < 2);
+}
+
+TEST_CASE("what is shared counts for nobody who goes on behind it") {
+  PagePools pools(std::vector<uint32_t>{12}, {0});
+  share(pools, tokens_of({1, 2, 3, 4}));
+  const std::vector<Token> conversation = tokens_of({1, 2, 3, 4, 5, 6});
+  go_on(pools, 7, conversation);
+  for (Token n = 10; n < 40; n += 2) read_and_keep(pools, 8, tokens_of({n, n + 1}));
+  CHECK(pools.prefixes().find(7, conversation, 9).blocks == 6);
+  CHECK(pools.prefixes().find(8, tokens_of({38, 39}), 9).blocks == 2);
+}
+
+TEST_CASE("copies of what is shared are kept in front of own blocks alone") {
+  PagePools pools(std::vector<uint32_t>{12}, {0});
+  share(pools, tokens_of({1, 2, 3}));
+  go_on(pools, 7, tokens_of({1, 2, 3}));
+  CHECK(pools.prefixes().blocks() == 3);
+  go_on(pools, 7, tokens_of({1, 2, 3, 4}));
+  CHECK(pools.prefixes().blocks() == 7);
+  CHECK(pools.pool(0).unheld() == 12);
+  SequencePages all(pools, 9 * kPage, kPage);
+  REQUIRE(all.valid());
+  all.extend(9 * kPage);
+  CHECK(pools.prefixes().blocks() == 3);
+}
+
+TEST_CASE("what was read before it was shared is its user's own, and makes room") {
+  PagePools pools(std::vector<uint32_t>{8}, {0});
+  const std::vector<Token> tokens = tokens_of({1, 2});
+  read_and_keep(pools, 7, tokens);
+  share(pools, tokens);
+  CHECK(pools.prefixes().blocks() == 4);
+  SequencePages all(pools, 6 * kPage, kPage);
+  REQUIRE(all.valid());
+  all.extend(6 * kPage);
+  CHECK(pools.prefixes().blocks() == 2);
+  CHECK(pools.prefixes().find(7, tokens, 9).blocks == 2);
+}
+
+TEST_CASE("there is room beside what is shared, while it is read or not and nothing else is kept") {
+  for (const bool held : {false, true}) {
+    PagePools pools(std::vector<uint32_t>{7}, {0});
+    const std::vector<Token> shared = tokens_of({1, 2});
+    share(pools, shared);
+    go_on(pools, 8, shared);  // which keeps nothing more
+    const uint32_t others = held ? 3 : 5;
+    const SequencePages reader(pools, held ? 2 * kPage : 0, kPage,
+                               pools.prefixes().find(7, shared, held ? 2 : 0));
+    REQUIRE(reader.valid());
+    SequencePages all(pools, others * kPage, kPage);
+    REQUIRE(all.valid());
+    all.extend(others * kPage);
+    CHECK(pools.prefixes().find(8, shared, 9).blocks == 2);
+    CHECK(pools.prefixes().blocks() == 2);
+    SequencePages none(pools, 1, kPage);
+    CHECK_FALSE(none.valid());
+  }
+}
+
 TEST_CASE("what is shared is found for every key, and a key's own behind it for that one alone") {
   PagePools pools(std::vector<uint32_t>{16, 16}, {0, kPage});
   share(pools, tokens_of({1, 2, 3}));
@@ -176,12 +271,12 @@ TEST_CASE("pages that are shared stay when all others are taken, and a key lets 
 
 TEST_CASE("keys that share pages do not make the cache grow beyond them") {
   PagePools pools(std::vector<uint32_t>{10}, {0});
-  const std::vector<Token> shared = tokens_of({1, 2, 3, 4});
-  share(pools, shared);
+  share(pools, tokens_of({1, 2, 3, 4}));
+  const std::vector<Token> longer = tokens_of({1, 2, 3, 4, 5});
   for (uint64_t key = 0; key < 1000; ++key) {
-    read_and_keep(pools, key, shared, pools.prefixes().find(key, shared, 4));
+    go_on(pools, key, longer);
     REQUIRE(pools.prefixes().blocks() <= 10);
-    REQUIRE(pools.prefixes().find(key, shared, 4).blocks == 4);
+    REQUIRE(pools.prefixes().find(key, longer, 5).blocks >= 4);
   }
   CHECK(pools.pool(0).unheld() == 10);
 }
@@ -267,7 +362,7 @@ TEST_CASE("sequences with shared beginnings come and go") {
         }
         r.done += rows;
         r.pages.retire(r.done);
-        if (random() % 3 == 0 || r.done == length) r.pages.keep(r.key, r.tokens, r.done);
+        if (random() % 3 == 0 || r.done == length) r.pages.keep(r.key, r.key, r.tokens, r.done);
         if (r.done == length || random() % 20 == 0) {
           at = running.erase(at);
         } else {

@@ -2,6 +2,8 @@
 // change.
 #include <algorithm>
 #include <random>
+#include <semaphore>
+#include <set>
 
 #include "tests/engine/bench.h"
 
@@ -189,6 +191,61 @@ TEST_CASE(
   CHECK(cancelled > 0);
 }
 
+TEST_CASE("between the tokens of one step the engine looks at what came") {
+  engine::EngineOptions options;
+  options.slice_micros = 1;
+  Bench bench(options, false);
+  std::binary_semaphore reached{0}, go_on{0};
+  size_t got = 0;  // tokens of the second; the engine's until `reached`
+  bool held = false;
+  bench.on_event = [&](const link::FromEngine& event) {
+    const auto* token = std::get_if<protocol::Token>(&event);
+    if (token == nullptr || held) return;
+    got += token->id == 2;
+    // Both generate in each step from here on, the first one before the second.
+    if (token->id != 1 || got == 0) return;
+    held = true;
+    reached.release();
+    go_on.acquire();
+  };
+  const uint64_t first = bench.start(greedy(tokens(20, 1), 200));
+  const uint64_t second = bench.start(greedy(tokens(20, 2), 200));
+  bench.go();
+  reached.acquire();
+  bench.post(link::Cancel{second});
+  go_on.release();
+  CHECK(bench.answer(second).finish->reason == protocol::FinishReason::kCancelled);
+  CHECK(bench.so_far(second).ids.size() == got);
+  CHECK(bench.answer(first).ids.size() == 200);
+}
+
+TEST_CASE("answers go on between the prompts of others, which take long to become tokens and are refused") {
+  engine::EngineOptions options;
+  options.context = 512;
+  options.slice_micros = 1;  // one is taken over at a time
+  Bench bench(options);
+  const uint64_t talks = bench.start(greedy(tokens(20, 1), 400), test::tiny_model_path("gemma3"), 1);
+  bench.until([&] { return !bench.so_far(talks).ids.empty(); });
+  // As long as the context allows that a text be looked at; but of a token or more per word.
+  std::string text;
+  while (text.size() < 4000) text += "z ";
+  std::vector<uint64_t> flood;
+  for (uint32_t n = 0; n < 50; ++n) {
+    protocol::Generate request;
+    request.prompt = text;
+    flood.push_back(bench.start(request, test::tiny_model_path("gemma3"), 2));
+  }
+  for (const uint64_t id : flood) {
+    REQUIRE(bench.answer(id).failed.has_value());
+    CHECK(bench.so_far(id).failed->code == FACET_TOO_LARGE);
+  }
+  const auto& heard = bench.heard();
+  const auto first = std::find(heard.begin(), heard.end(), flood.front());
+  const auto last = std::find(heard.begin(), heard.end(), flood.back());
+  CHECK(std::count(first, last, talks) >= 5);
+  CHECK(bench.answer(talks).ids.size() == 400);
+}
+
 TEST_CASE("one user's flood of waiting requests does not make another user's be refused") {
   engine::EngineOptions options;
   options.max_sequences = 1;
@@ -233,6 +290,7 @@ TEST_CASE("who waits is told where it stands, and who does not is not") {
   Bench bench(options);
   protocol::Generate endless = greedy(tokens(20, 1), 0);
   const uint64_t runs = bench.start(endless);
+  bench.until([&] { return !bench.so_far(runs).ids.empty(); });
   const uint64_t second = bench.start(greedy(tokens(20, 2), 4));
   const uint64_t third = bench.start(greedy(tokens(20, 3), 4));
   protocol::Generate background = greedy(tokens(20, 4), 4);
@@ -251,4 +309,45 @@ TEST_CASE("who waits is told where it stands, and who does not is not") {
   bench.post(link::Cancel{runs});
   for (const uint64_t id : {second, third, other}) CHECK(bench.answer(id).ids.size() == 4);
   CHECK(bench.positions({second, third}).empty());
+}
+
+TEST_CASE("who starts while positions are worked out piece by piece is not told to wait") {
+  engine::EngineOptions options;
+  options.max_sequences = 1;
+  options.slice_micros = 1;  // and so is a piece, which is a few ids
+  Bench bench(options, false);
+  std::counting_semaphore<> reached(0), pass(0), answered(0);
+  std::set<uint64_t> started;
+  bool had_started = false;
+  std::vector<link::Position> told;
+  const uint64_t runs = 1, waits = 2;
+  bench.on_event = [&](const link::FromEngine& event) {
+    if (const auto* one = std::get_if<link::Started>(&event)) started.insert(one->id);
+    if (const auto* token = std::get_if<protocol::Token>(&event); token != nullptr && token->id == runs) {
+      reached.release();
+      pass.acquire();
+    }
+    if (const auto* positions = std::get_if<link::Positions>(&event)) {
+      told = positions->requests;
+      had_started = started.contains(waits);
+      answered.release();
+    }
+  };
+  CHECK(bench.start(greedy(tokens(20, 1), 0)) == runs);
+  CHECK(bench.start(greedy(tokens(20, 2), 4)) == waits);
+  bench.go();
+  reached.acquire();
+  std::vector<uint64_t> ids(200'000, 4711);  // more than the pieces between two tokens get through
+  ids.front() = waits;
+  bench.post(link::GetPositions{ids});
+  for (int token = 0; token < 2; ++token) {  // at the second one the first piece is done
+    pass.release();
+    reached.acquire();
+  }
+  bench.post(link::Cancel{runs});
+  pass.release();
+  answered.acquire();
+  bench.stop();
+  CHECK(had_started);
+  CHECK(told.empty());
 }

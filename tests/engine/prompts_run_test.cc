@@ -268,7 +268,7 @@ TEST_CASE("a prompt that is read takes no one's place in the queue, and gives it
     auto request = greedy(tokens(40, 14), 4);
     request.id = id;
     request.priority = Priority::kInteractive;
-    return model.add({path, std::move(request), id, id, "app"});
+    return model.add({path, std::move(request), id, id, "app"}, now_micros());
   };
   const auto run_until = [&](auto done) {
     while (!done()) {

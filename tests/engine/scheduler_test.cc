@@ -72,7 +72,7 @@ TEST_CASE("of those who generate not all may have a row: users by turns, and eac
 
 TEST_CASE("who generates and is far behind has a step that lasts as long as its share of the device would") {
   using facet::engine::RunCosts, facet::engine::StepSize;
-  RunCosts costs;
+  RunCosts costs(4000);
   const auto size = [&](const Scheduler& scheduler, facet::Micros now = 0) {
     const StepSize size = scheduler.step_size(kUrgent, 1000, costs, now);
     return std::pair(size.rows, size.generating);
@@ -112,6 +112,11 @@ TEST_CASE("who generates and is far behind has a step that lasts as long as its 
   CHECK(size(reads).second == 59);
   reads.charge(kUrgent, owner(2), kFar);
   CHECK(size(reads) == Size{64, 32});
+  // Where a step has one row in its time, too, someone generates.
+  RunCosts slow(4000);
+  for (uint32_t rows = 1; rows <= 64; ++rows) slow.run(rows, 10'000'000, 0);
+  CHECK(slow.rows_within(Scheduler::kStepMicros[kUrgent], 0) == 1);
+  CHECK(reads.step_size(kUrgent, 1000, slow, 0).generating == 1);
   // What was measured long ago is tried again.
   CHECK(size(two(1, kFar, 500), RunCosts::kHalfLife) == Size{1, 1});
 }

@@ -1,6 +1,7 @@
 // The drafter beside its target, against what an independent engine gave.
 #include "daemon/engine/draft_runner.h"
 #include "tests/golden/golden.h"
+#include "tests/model_tool/model_parts.h"
 
 namespace test = facet::test;
 namespace engine = facet::engine;
@@ -96,6 +97,21 @@ TEST_CASE("drafts are those of the independent engine, however the prompt was cu
   MESSAGE("largest difference " << largest << " in " << rows << " drafts");
   CHECK(rows == 12);
   CHECK(largest <= kTolerance);
+}
+
+TEST_CASE("a drafter has no soft cap, whatever its keys say") {
+  const Ids ids = test::read_json(test::golden_path("mtp-dense31b.json"))["prompts"][0]["ids"].get<Ids>();
+  const auto target = test::load_model(test::tiny_model_path("dense31b"));
+  test::Parts parts(drafter_path());
+  parts.set_f32("gemma4-assistant.final_logit_softcapping", 30);
+  drop_key(parts, "gemma4-assistant.embedding_length_per_layer_input");  // it has none in any case
+  const test::TemporaryFile file;
+  test::write_file(file.path, parts.bytes());
+  auto plain = model::Drafter::load(drafter_path(), target), capped = model::Drafter::load(file.path, target);
+  REQUIRE(plain.ok());
+  REQUIRE_MESSAGE(capped.ok(), capped.error().message);
+  CHECK(run(target, *capped, ids, 1000, 2, FACET_TYPE_F32).logits ==
+        run(target, *plain, ids, 1000, 2, FACET_TYPE_F32).logits);
 }
 
 TEST_CASE("a drafter that does not fit its target is refused by name") {

@@ -4,7 +4,7 @@
     make_models.py [--check] FOLDER
 
 Every model is NAME.gguf in FOLDER: one for each data/NAME.json that says how it was made (or holds it, where an independent
-quantizer made it), Gemma 3 in every other type that gguf-py can write, and shapes that no file of data/ has. Beside each lie the logits
+quantizer made it), Gemma 3 in every other type that gguf-py can write, and shapes and a mix of types that no file of data/ has. Beside each lie the logits
 that exact arithmetic gives: NAME.logits.bin, float32 [rows, vocabulary] of all
 positions of the prompts in NAME.logits.json, one after the other. A model whose hash is right is left alone, so a second call takes a
 moment. --check makes nothing and exits 1 if something is missing or differs. Making needs the packages of requirements.txt; checking
@@ -36,10 +36,16 @@ VOCABULARY_SHA256 = "58b1ba0b57f3b4d7c468ba4ffd91ad85190346a3d7ad7e71d1cabaae8a1
 
 DRAFTER = "assistant"  # the variant that has no logits of its own
 
-# Shapes that no file of data/ covers: name -> (arguments, sha256).
+# Shapes and mixes of types that no file of data/ covers: name -> (arguments, sha256).
 OTHER_SHAPES = {
     "e4b-fused": ({"variant": "e4b", "seed": 1, "set": {"fused_qkv": True, "untied": True}},
                   "afed232ee5ae7aadc6ad42e856d09e93e39d6a75f0fa6287ad4c69ff78e7486e"),
+    "e2b-fused": ({"variant": "e2b", "seed": 1, "set": {"fused_qkv": True}},
+                  "14a855a79003bc3082f7d30eb569f085f49cc8a44d60a9abcbe90a541cb0ec30"),
+    "dense31b-fused": ({"variant": "dense31b", "seed": 1, "set": {"fused_qkv": True}},
+                       "84cb58f86552a3a1eadec90afdfb554eaf7757c3fed276a53224bd82f978b003"),
+    "e2b-mixed": ({"variant": "e2b", "seed": 1, "outtype": "mixed"},
+                  "21add994c97e9b7983d6e38f53ddaa65164df560e4122d8594292fd2c6e32f95"),
 }
 
 

@@ -110,6 +110,18 @@ TEST_CASE("the first part opens all: its metadata, the tensors of all") {
   for (size_t i = 1; i <= 3; ++i) bytes += std::filesystem::file_size(file_of(folder, i));
   CHECK(file.file_bytes() == bytes);
   CHECK(file.path() == file_of(folder, 1));
+  REQUIRE(file.headers().size() == 3);
+  for (size_t i = 0; i < 3; ++i) {
+    const auto header = file.headers()[i], whole = file.mapping(i);
+    CHECK(header.data() == whole.data());
+    CHECK(header.size() <= whole.size());  // one part has no tensors
+    const std::byte* const end = header.data() + header.size();
+    for (const GgufTensor& tensor : file.tensors()) {
+      if (tensor.data.data() < whole.data() || tensor.data.data() >= whole.data() + whole.size()) continue;
+      CHECK(tensor.data.data() >= end);
+      CHECK(reinterpret_cast<const std::byte*>(tensor.name.data()) + tensor.name.size() <= end);
+    }
+  }
 }
 
 TEST_CASE("a model in one part is a file like any other") {

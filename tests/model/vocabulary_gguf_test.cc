@@ -118,6 +118,43 @@ TEST_CASE("declared end tokens and flags are taken over") {
   CHECK(!vocabulary->add_space_prefix());
 }
 
+TEST_CASE("suppressed tokens are taken over, and refused by key where they are no tokens") {
+  auto suppressing = [](const std::vector<int32_t>& ids) {
+    return with([=](Written& w) {
+      w.more = [=](GgufBytes& file) {
+        file.numbers("tokenizer.ggml.suppress_tokens", GgufType::kInt32, ids);
+      };
+    });
+  };
+  auto suppressed = [](const Written& written) {
+    std::string bytes = written.str();
+    auto file = GgufFile::parse(as_bytes(bytes), "test.gguf");
+    REQUIRE(file.ok());
+    auto vocabulary = model::read_vocabulary(*file);
+    REQUIRE(vocabulary.ok());
+    return std::vector<text::Token>(vocabulary->suppressed().begin(), vocabulary->suppressed().end());
+  };
+  CHECK(suppressed(Written()).empty());
+  CHECK(suppressed(suppressing({})).empty());
+  CHECK(suppressed(suppressing({5, 0, 5, 3})) == std::vector<text::Token>{0, 3, 5});
+
+  const std::string key = "key 'tokenizer.ggml.suppress_tokens'";
+  refused(suppressing({3, 6}), FACET_MALFORMED, key + " has the token 6, the vocabulary 6 tokens");
+  refused(suppressing({-1}), FACET_MALFORMED, key + " has the token -1,");
+  refused(suppressing(std::vector<int32_t>(7, 1)), FACET_MALFORMED, key + " has 7 elements,");
+  refused(suppressing({0, 1, 2, 3, 4, 5}), FACET_MALFORMED, "the vocabulary suppresses all tokens");
+  refused(with([](Written& w) {
+            w.more = [](GgufBytes& file) { file.u32("tokenizer.ggml.suppress_tokens", 3); };
+          }),
+          FACET_MALFORMED, "'tokenizer.ggml.suppress_tokens'");
+  refused(with([](Written& w) {
+            w.more = [](GgufBytes& file) {
+              file.numbers<uint64_t>("tokenizer.ggml.suppress_tokens", GgufType::kUint64, {UINT64_MAX});
+            };
+          }),
+          FACET_MALFORMED, "tokenizer.ggml.suppress_tokens");
+}
+
 TEST_CASE("a vocabulary of Gemma 4 is read with its merges") {
   std::string bytes = Written::gemma4().str();
   auto file = GgufFile::parse(as_bytes(bytes), "test.gguf");

@@ -18,6 +18,7 @@ TOOL = Path(sys.argv.pop(1)).resolve()
 DATA = Path(__file__).resolve().parents[1] / "golden" / "data"
 MODELS = Path(os.environ.get("FACET_TEST_MODELS") or "build/models")
 TINY = MODELS / "gemma3.gguf"
+DRAFTING = (MODELS / "dense31b.gguf", MODELS / "mtp-dense31b-drafter.gguf")
 VOCABULARY = 1024
 REFERENCE = ("--backend", "reference")
 
@@ -144,9 +145,38 @@ class Computing(unittest.TestCase):
         done = run("generate", TINY, *REFERENCE, "--ids", self.IDS, "-n", 5)
         self.assertEqual(done.stdout, b"908 908 908 908 908\n")
 
+    def test_generate_leaves_out_what_the_file_suppresses(self):
+        key, tiny = b"tokenizer.ggml.suppress_tokens", TINY.read_bytes()
+        # 64 bytes, so that the tensors stay aligned: an array of five 16-bit integers.
+        entry = struct.pack("<Q", len(key)) + key + struct.pack("<IIQ5h", 9, 3, 5, *[908] * 5)
+        entries, = struct.unpack_from("<Q", tiny, 16)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "suppressing.gguf"
+            path.write_bytes(tiny[:16] + struct.pack("<Q", entries + 1) + entry + tiny[24:])
+            done = run("generate", path, *REFERENCE, "--ids", self.IDS, "-n", 5)
+            self.assertEqual(len(done.stdout.split()), 5, done.stderr)
+            self.assertNotIn(b"908", done.stdout)
+            out = Path(folder) / "logits"
+            self.assertEqual(run("logits", path, *REFERENCE, "--cache", "f32", "--ids", self.IDS, "--out", out).returncode, 0)
+            self.assertEqual(out.read_bytes(), self.logits("--ids", self.IDS))
+
     def test_generate_goes_on_behind_an_end_token(self):
         done = run("generate", TINY, *REFERENCE, "--ids", 44, "-n", 3)
         self.assertEqual(done.stdout, b"1 823 880\n")
+
+    def test_drafts_are_the_golden_ones(self):
+        golden, floats = json.loads((DATA / "mtp-dense31b.json").read_text()), (DATA / "mtp-dense31b.bin").read_bytes()
+        width = golden["n_vocab"]
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "drafts"
+            for prompt in golden["prompts"]:
+                ids, steps = ",".join(map(str, prompt["ids"])), prompt["steps"]
+                done = run("draft", *DRAFTING, *REFERENCE, "--cache", "f32", "--ids", ids, "-n", len(steps), "--out", out)
+                self.assertEqual((done.returncode, done.stdout), (0, b""), done.stderr)
+                self.assertEqual(out.stat().st_size, 4 * width * len(steps))
+                ours = struct.unpack(f"<{width * len(steps)}f", out.read_bytes())
+                known = [x for step in steps for x in struct.unpack_from(f"<{width}f", floats, 4 * step["logits"])]
+                self.assertLess(max(abs(x - y) for x, y in zip(ours, known)), 2e-3)
 
     def test_a_long_prompt_beyond_a_chunk(self):
         ids = ",".join(str(3 + i % 1000) for i in range(600))
@@ -163,6 +193,13 @@ class Computing(unittest.TestCase):
         whole = json.loads(run("bench", TINY, *REFERENCE, "-p", 8, "-n", 4, "-b", 3, "-d", 40, "-r", 2, "--json").stdout)
         self.assertGreater(whole["prompt_tps"], 0)
         self.assertGreater(whole["generate_tps"], 0)
+        self.assertEqual(whole["rows"], 512)
+        for rows in (1, 3, 8, 65536):
+            steps = json.loads(run("bench", TINY, *REFERENCE, "-p", 8, "-n", 0, "-d", 5, "--rows", rows, "-r", 1, "--json").stdout)
+            self.assertEqual(steps["rows"], rows)
+            self.assertGreater(steps["prompt_tps"], 0)
+        long = json.loads(run("bench", TINY, *REFERENCE, "-p", 1, "-n", 4, "-d", 300, "--depth-read", 64, "-r", 1, "--json").stdout)
+        self.assertEqual(long["depth"], 300)
         part = json.loads(run("bench", TINY, *REFERENCE, "-p", 0, "-n", 4, "-r", 1, "--json").stdout)
         self.assertNotIn("prompt_tps", part)
         self.assertIn(b"prompt_tps", run("bench", TINY, *REFERENCE, "-p", 8, "-n", 0, "-r", 1).stdout)
@@ -181,6 +218,17 @@ class Computing(unittest.TestCase):
         self.assertIn("matmul", report["program"])
         self.assertIn(b"sliding", run("inspect", TINY, *REFERENCE).stdout)
 
+    def test_only_layers_with_a_cache_of_their_own_count_and_only_global_ones_grow(self):
+        # Layers that fill a cache, KV heads and head size, of each kind. Of e2b's 15 layers the last 5 share.
+        for model, sliding, full in (("e2b", (8, 1, 16), (2, 1, 32)), ("moe26b", (5, 2, 16), (1, 1, 32))):
+            with self.subTest(model):
+                short, some, long = (json.loads(run("inspect", MODELS / f"{model}.gguf", *REFERENCE, "--ctx", positions, "--cache", "f32", "--json").stdout)
+                                     ["memory"]["cache_bytes"] for positions in (100, 1000, 8000))
+                # Keys and values of a page of 64 positions, all layers of a kind.
+                sliding_page, full_page = (64 * 2 * 4 * layers * heads * size for layers, heads, size in (sliding, full))
+                self.assertEqual(short, 2 * sliding_page + 2 * full_page)
+                self.assertEqual(long - some, (125 - 16) * full_page)
+
     def test_inspect_of_a_cache_in_blocks(self):
         for backend in ("reference", "onednn"):
             report = json.loads(run("inspect", TINY, "--backend", backend, "--ctx", 100, "--cache", "q8_0", "--json").stdout)
@@ -192,6 +240,22 @@ class Computing(unittest.TestCase):
 
 
 class Refusals(unittest.TestCase):
+    def test_verify(self):
+        model = MODELS / "gemma3-q4_0.gguf"
+        with tempfile.TemporaryDirectory() as folder:
+            verify = ("inspect", model, "--backend", "onednn", "--packed-weights", folder, "--verify", "--json")
+            self.refused(*verify, names=[folder, "no packed copy"])
+            self.assertEqual(run("bench", model, "--backend", "onednn", "--packed-weights", folder, "-p", 1, "-n", 0, "-r", 1).returncode, 0)
+            copy, = Path(folder).iterdir()
+            self.assertEqual(json.loads(run(*verify).stdout)["packed_weights_verified"], str(copy))
+            data = bytearray(copy.read_bytes())
+            data[len(data) // 2] ^= 1
+            copy.write_bytes(data)
+            self.refused(*verify, names=[copy, "damaged"])
+        self.refused("inspect", model, "--backend", "onednn", "--packed-weights", "none", "--verify", names=["--packed-weights"])
+        self.refused("inspect", model, *REFERENCE, "--verify", names=["reference", "packs no weights"])
+        self.refused("inspect", MODELS / "gemma4-vocab.gguf", "--verify", names=["gemma4-vocab.gguf", "no weights"])
+
     def refused(self, *arguments, code=1, names=(), stdin=b""):
         done = run(*arguments, stdin=stdin)
         with self.subTest(arguments=[str(a)[:60] for a in arguments]):
@@ -205,7 +269,11 @@ class Refusals(unittest.TestCase):
     def test_usage(self):
         for arguments in ([], ["nonsense"], ["inspect"], ["logits", TINY, "--ids", "1"], ["logits", TINY, "--out", "x"],
                           ["generate", TINY, "--ids", "1"], ["generate", TINY, "--ids", "1", "-n", "0"], ["generate", TINY, "--ids", "1", "-n", "-3"],
-                          ["generate", TINY, "--ids", "1", "-n", "x"], ["bench", TINY, "--cache", "q8"], ["bench", TINY, "--threads", "5000"],
+                          ["generate", TINY, "--ids", "1", "-n", "x"], ["bench", TINY, "--cache", "q8"], ["bench", TINY, "--threads", "5000"], ["bench", TINY, "--depth-read", "63"],
+                          ["bench", TINY, "--rows", "0"], ["bench", TINY, "--rows", "65537"], ["bench", TINY, "--rows", "x"],
+                          ["draft", TINY, "--ids", "1", "-n", "1", "--out", "x"], ["draft", *DRAFTING, "-n", "1", "--out", "x"],
+                          ["draft", *DRAFTING, "--ids", "1", "--out", "x"], ["draft", *DRAFTING, "--ids", "1", "-n", "1"],
+                          ["draft", *DRAFTING, "--ids", "1", "-n", "0", "--out", "x"], ["draft", *DRAFTING, "--ids", "1", "-n", "x", "--out", "x"],
                           ["tokenize", TINY], ["perplexity", TINY, "--text", "x", "--ctx", "99999999999"], ["inspect", TINY, "--what"]):
             self.refused(*arguments, code=2)
         self.assertEqual(run("--help").returncode, 0)
@@ -223,7 +291,29 @@ class Refusals(unittest.TestCase):
     def test_more_than_the_context(self):
         self.refused("generate", TINY, *REFERENCE, "--ids", "1", "-n", 100000, names=["8192"])
         self.refused("bench", TINY, *REFERENCE, "-d", 8192, "-p", 1, names=["8192"])
+        self.refused("bench", TINY, *REFERENCE, "-d", 8192, "--depth-read", 64, "-p", 1, names=["8192"])
         self.refused("perplexity", TINY, *REFERENCE, "--text", DATA / "real" / "alice.txt", "--ctx", 8000, names=["alice.txt", "8000"])
+
+    def test_draft(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "drafts"
+
+            def refused(files, ids, names, to=out):
+                self.refused("draft", *files, *REFERENCE, f"--ids={ids}", "-n", 1, "--out", to, names=names)
+                self.assertFalse(out.exists())
+
+            target, drafter = DRAFTING
+            for ids in (",", "1,", "a", "1 2", "99999999999"):
+                refused(DRAFTING, ids, ["--ids"])
+            for ids in ("1024", "-1"):
+                refused(DRAFTING, ids, ["is no token"])
+            refused(DRAFTING, ",".join(["1"] * 8193), ["8192"])
+            refused((target, target), "1", [target, "gemma4-assistant"])
+            refused((drafter, target), "1", [drafter, "gemma4-assistant"])
+            refused((TINY, drafter), "1", [drafter, "gemma3"])
+            refused((target, Path(folder) / "missing.gguf"), "1", ["missing.gguf"])
+            refused(DRAFTING, "1", ["/nonexistent/x"], "/nonexistent/x")
+            refused(DRAFTING, "1", ["/dev/full"], "/dev/full")
 
     def test_backends(self):
         self.refused("generate", TINY, "--backend", "nonsense", "--ids", "1", "-n", 1, names=["nonsense"])

@@ -96,16 +96,17 @@ inline Tensor& tensor(Parts& parts, const std::string& name) {
   return parts.tensors[name];
 }
 
-// Puts `path` together with each thing wrong, one after the other: each is refused by a message that begins
-// with the file and names the thing.
-inline void check_refused(const std::string& path, const std::vector<Wrong>& wrongs) {
+// Puts `path` together with each thing wrong, one after the other: `load` refuses each by a message that
+// begins with the file and names the thing.
+template <typename Load>
+void check_refused(const std::string& path, const std::vector<Wrong>& wrongs, Load load) {
   const TemporaryFile file;
   for (const Wrong& wrong : wrongs) {
     CAPTURE(wrong.names);
     Parts parts(path);
     wrong.change(parts);
     write_file(file.path, parts.bytes());
-    auto loaded = model::Model::load(file.path);
+    auto loaded = load(file.path);
     CHECK_FALSE(loaded.ok());
     if (loaded.ok()) continue;
     CAPTURE(loaded.error().message);
@@ -113,6 +114,9 @@ inline void check_refused(const std::string& path, const std::vector<Wrong>& wro
     CHECK(loaded.error().message.rfind(file.path, 0) == 0);
     CHECK(loaded.error().message.find('\n') == std::string::npos);
   }
+}
+inline void check_refused(const std::string& path, const std::vector<Wrong>& wrongs) {
+  check_refused(path, wrongs, [](const std::string& wrong) { return model::Model::load(wrong); });
 }
 
 }  // namespace facet::test

@@ -16,6 +16,19 @@ using test::Wrong;
 
 namespace {
 
+Wrong without_tensor(const std::string& name) {
+  return {"no tensor " + name, [name](Parts& p) { drop_tensor(p, name); }};
+}
+
+// Twice as wide as it should be.
+Wrong too_wide(const std::string& name) {
+  return {"tensor " + name + " is ", [name](Parts& p) {
+            Tensor& twice = tensor(p, name);
+            twice.dims[0] *= 2;
+            twice.data += twice.data;
+          }};
+}
+
 const std::vector<Wrong>& wrong_models() {
   static const std::vector<Wrong> all{
       {"general.architecture", [](Parts& p) { drop_key(p, "general.architecture"); }},
@@ -44,11 +57,10 @@ const std::vector<Wrong>& wrong_models() {
       {"tokenizer.ggml.tokens", [](Parts& p) { drop_key(p, "tokenizer.ggml.tokens"); }},
       {"tokenizer.ggml.model", [](Parts& p) { drop_key(p, "tokenizer.ggml.model"); }},
       {"gpt2", [](Parts& p) { p.set_string("tokenizer.ggml.model", "gpt2"); }},
-      {"no tensor token_embd.weight", [](Parts& p) { drop_tensor(p, "token_embd.weight"); }},
-      {"no tensor output_norm.weight", [](Parts& p) { drop_tensor(p, "output_norm.weight"); }},
-      {"no tensor blk.7.post_ffw_norm.weight",
-       [](Parts& p) { drop_tensor(p, "blk.7.post_ffw_norm.weight"); }},
-      {"no tensor blk.0.attn_k.weight", [](Parts& p) { drop_tensor(p, "blk.0.attn_k.weight"); }},
+      without_tensor("token_embd.weight"),
+      without_tensor("output_norm.weight"),
+      without_tensor("blk.7.post_ffw_norm.weight"),
+      without_tensor("blk.0.attn_k.weight"),
       {"token_embd.weight", [](Parts& p) { tensor(p, "token_embd.weight").dims[1] = 1023; }},
       {"blk.3.attn_q.weight is 128 x 64",
        [](Parts& p) {
@@ -78,7 +90,8 @@ const std::vector<Wrong>& wrong_small_models() {
          {"block_count", "context_length", "embedding_length", "feed_forward_length", "attention.head_count",
           "attention.head_count_kv", "attention.key_length", "attention.value_length",
           "attention.key_length_swa", "attention.value_length_swa", "attention.sliding_window",
-          "attention.sliding_window_pattern", "attention.layer_norm_rms_epsilon", "rope.freq_base",
+          "attention.sliding_window_pattern", "attention.layer_norm_rms_epsilon",
+          "attention.shared_kv_layers", "embedding_length_per_layer_input", "rope.freq_base",
           "rope.freq_base_swa"}) {
       wrongs.push_back({"gemma4." + key, [key](Parts& p) { drop_key(p, "gemma4." + key); }});
       wrongs.push_back({"gemma4." + key, [key](Parts& p) { p.set_string("gemma4." + key, "many"); }});
@@ -92,6 +105,8 @@ const std::vector<Wrong>& wrong_small_models() {
                                    "blk.0.attn_norm",
                                    "blk.0.attn_q",
                                    "blk.0.attn_k",
+                                   "blk.0.attn_v",
+                                   "blk.9.attn_v",
                                    "blk.0.attn_output",
                                    "blk.0.attn_q_norm",
                                    "blk.0.attn_k_norm",
@@ -107,13 +122,8 @@ const std::vector<Wrong>& wrong_small_models() {
                                    "blk.0.post_norm",
                                    "blk.14.attn_q",
                                    "blk.14.ffn_down"}) {
-      wrongs.push_back(
-          {"no tensor " + name + ".weight", [name](Parts& p) { drop_tensor(p, name + ".weight"); }});
-      wrongs.push_back({"tensor " + name + ".weight", [name](Parts& p) {
-                          Tensor& twice = tensor(p, name + ".weight");
-                          twice.dims[0] *= 2;
-                          twice.data += twice.data;
-                        }});
+      wrongs.push_back(without_tensor(name + ".weight"));
+      wrongs.push_back(too_wide(name + ".weight"));
     }
     const std::vector<Wrong> more{
         {"sliding_window_pattern has 14 elements, must have 15",
@@ -168,41 +178,40 @@ const std::vector<Wrong>& wrong_small_models() {
 
 // Gemma 4 with 16 experts, 4 used, gates and ups in one tensor.
 const std::vector<Wrong>& wrong_mixtures() {
-  static const std::vector<Wrong> all{
-      {"gemma4.expert_count is 0", [](Parts& p) { p.set_u32("gemma4.expert_count", 0); }},
-      {"gemma4.expert_count is 1000000", [](Parts& p) { p.set_u32("gemma4.expert_count", 1000000); }},
-      {"blk.0.ffn_gate_inp.weight is 64 x 16, the metadata ask for 64 x 8",
-       [](Parts& p) { p.set_u32("gemma4.expert_count", 8); }},
-      {"gemma4.expert_used_count is 17", [](Parts& p) { p.set_u32("gemma4.expert_used_count", 17); }},
-      {"gemma4.expert_used_count is 0", [](Parts& p) { p.set_u32("gemma4.expert_used_count", 0); }},
-      {"gemma4.expert_used_count", [](Parts& p) { drop_key(p, "gemma4.expert_used_count"); }},
-      {"gemma4.expert_feed_forward_length",
-       [](Parts& p) { drop_key(p, "gemma4.expert_feed_forward_length"); }},
-      {"ffn_gate_up_exps.weight is 64 x 64 x 16, the metadata ask for 64 x 32 x 16",
-       [](Parts& p) { p.set_u32("gemma4.expert_feed_forward_length", 16); }},
-      {"no tensor blk.5.ffn_gate_inp.weight", [](Parts& p) { drop_tensor(p, "blk.5.ffn_gate_inp.weight"); }},
-      {"no tensor blk.5.ffn_gate_inp.scale", [](Parts& p) { drop_tensor(p, "blk.5.ffn_gate_inp.scale"); }},
-      {"no tensor blk.5.pre_ffw_norm_2.weight",
-       [](Parts& p) { drop_tensor(p, "blk.5.pre_ffw_norm_2.weight"); }},
-      {"no tensor blk.5.post_ffw_norm_1.weight",
-       [](Parts& p) { drop_tensor(p, "blk.5.post_ffw_norm_1.weight"); }},
-      {"no tensor blk.5.post_ffw_norm_2.weight",
-       [](Parts& p) { drop_tensor(p, "blk.5.post_ffw_norm_2.weight"); }},
-      {"no tensor blk.5.ffn_gate_exps.weight",
-       [](Parts& p) { drop_tensor(p, "blk.5.ffn_gate_up_exps.weight"); }},
-      {"no tensor blk.5.ffn_down_exps.weight",
-       [](Parts& p) { drop_tensor(p, "blk.5.ffn_down_exps.weight"); }},
-      {"no tensor blk.5.ffn_down_exps.scale", [](Parts& p) { drop_tensor(p, "blk.5.ffn_down_exps.scale"); }},
-  };
+  static const std::vector<Wrong> all = [] {
+    std::vector<Wrong> wrongs{
+        {"gemma4.expert_count", [](Parts& p) { drop_key(p, "gemma4.expert_count"); }},
+        {"gemma4.expert_count is 0", [](Parts& p) { p.set_u32("gemma4.expert_count", 0); }},
+        {"gemma4.expert_count is 1000000", [](Parts& p) { p.set_u32("gemma4.expert_count", 1000000); }},
+        {"blk.0.ffn_gate_inp.weight is 64 x 16, the metadata ask for 64 x 8",
+         [](Parts& p) { p.set_u32("gemma4.expert_count", 8); }},
+        {"gemma4.expert_used_count is 17", [](Parts& p) { p.set_u32("gemma4.expert_used_count", 17); }},
+        {"gemma4.expert_used_count is 0", [](Parts& p) { p.set_u32("gemma4.expert_used_count", 0); }},
+        {"gemma4.expert_used_count", [](Parts& p) { drop_key(p, "gemma4.expert_used_count"); }},
+        {"gemma4.expert_feed_forward_length",
+         [](Parts& p) { drop_key(p, "gemma4.expert_feed_forward_length"); }},
+        {"ffn_gate_up_exps.weight is 64 x 64 x 16, the metadata ask for 64 x 32 x 16",
+         [](Parts& p) { p.set_u32("gemma4.expert_feed_forward_length", 16); }},
+        {"no tensor blk.5.ffn_gate_exps.weight",
+         [](Parts& p) { drop_tensor(p, "blk.5.ffn_gate_up_exps.weight"); }},
+        too_wide("blk.5.ffn_gate_up_exps.weight"),
+    };
+    for (const std::string name :
+         {"ffn_gate_inp.weight", "ffn_gate_inp.scale", "pre_ffw_norm_2.weight", "post_ffw_norm_1.weight",
+          "post_ffw_norm_2.weight", "ffn_down_exps.weight", "ffn_down_exps.scale"}) {
+      wrongs.push_back(without_tensor("blk.5." + name));
+      wrongs.push_back(too_wide("blk.5." + name));
+    }
+    return wrongs;
+  }();
   return all;
 }
 
 // The same with gates and ups apart.
 const std::vector<Wrong>& wrong_split_mixtures() {
   static const std::vector<Wrong> all{
-      {"no tensor blk.2.ffn_gate_exps.weight",
-       [](Parts& p) { drop_tensor(p, "blk.2.ffn_gate_exps.weight"); }},
-      {"no tensor blk.2.ffn_up_exps.weight", [](Parts& p) { drop_tensor(p, "blk.2.ffn_up_exps.weight"); }},
+      without_tensor("blk.2.ffn_gate_exps.weight"),
+      without_tensor("blk.2.ffn_up_exps.weight"),
       {"blk.2.ffn_up_exps.weight is 64 x 16 x 32, the metadata ask for 64 x 32 x 16",
        [](Parts& p) {
          tensor(p, "blk.2.ffn_up_exps.weight").dims = {64, 16, 32};
@@ -211,10 +220,135 @@ const std::vector<Wrong>& wrong_split_mixtures() {
   return all;
 }
 
+// Queries, keys and values in one tensor; an output matrix of its own.
+const std::vector<Wrong>& wrong_fused_models() {
+  static const std::vector<Wrong> all{
+      {"no tensor blk.0.attn_q.weight", [](Parts& p) { drop_tensor(p, "blk.0.attn_qkv.weight"); }},
+      too_wide("blk.0.attn_qkv.weight"),
+      too_wide("output.weight"),
+  };
+  return all;
+}
+
+// The drafter of dense31b: 3 sliding layers with 4 KV heads of 16, a global one with 2 of 32.
+const std::vector<Wrong>& wrong_drafters() {
+  static const std::vector<Wrong> all = [] {
+    const std::string family = "gemma4-assistant.";
+    std::vector<Wrong> wrongs;
+    for (const std::string key :
+         {"block_count", "context_length", "embedding_length", "embedding_length_out", "feed_forward_length",
+          "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length",
+          "attention.key_length_swa", "attention.value_length_swa", "attention.sliding_window",
+          "attention.sliding_window_pattern", "attention.layer_norm_rms_epsilon", "rope.freq_base",
+          "rope.freq_base_swa"}) {
+      wrongs.push_back({family + key, [=](Parts& p) { drop_key(p, family + key); }});
+      wrongs.push_back({family + key, [=](Parts& p) { p.set_string(family + key, "many"); }});
+    }
+    wrongs.push_back({"general.architecture", [](Parts& p) { drop_key(p, "general.architecture"); }});
+    wrongs.push_back({"tokenizer.ggml.tokens", [](Parts& p) { drop_key(p, "tokenizer.ggml.tokens"); }});
+    for (const std::string name :
+         {"token_embd", "output_norm", "rope_freqs", "nextn.pre_projection", "nextn.post_projection",
+          "blk.0.attn_norm", "blk.0.attn_q", "blk.0.attn_q_norm", "blk.0.attn_output",
+          "blk.0.post_attention_norm", "blk.0.layer_output_scale", "blk.0.ffn_norm", "blk.0.ffn_gate",
+          "blk.0.ffn_up", "blk.0.ffn_down", "blk.0.post_ffw_norm", "blk.3.attn_q", "blk.3.ffn_down"}) {
+      wrongs.push_back(
+          {"no tensor " + name + ".weight", [name](Parts& p) { drop_tensor(p, name + ".weight"); }});
+      wrongs.push_back({"tensor " + name + ".weight", [name](Parts& p) {
+                          Tensor& twice = tensor(p, name + ".weight");
+                          twice.dims[0] *= 2;
+                          twice.data += twice.data;
+                        }});
+    }
+    const std::vector<Wrong> more{
+        {"nextn.pre_projection.weight is 32 x 128, the metadata ask for 128 x 32",
+         [](Parts& p) {
+           tensor(p, "nextn.pre_projection.weight").dims = {32, 128};
+         }},
+        {"nextn.post_projection.weight is 64 x 32, the metadata ask for 32 x 64",
+         [](Parts& p) {
+           tensor(p, "nextn.post_projection.weight").dims = {64, 32};
+         }},
+        {"embedding_length_out is 32, the target's embedding_length 64",
+         [](Parts& p) { p.set_u32("gemma4-assistant.embedding_length_out", 32); }},
+        {"embedding_length_out is 0",
+         [](Parts& p) { p.set_u32("gemma4-assistant.embedding_length_out", 0); }},
+        {"the drafter's window is 25, the target's 24",
+         [](Parts& p) { p.set_u32("gemma4-assistant.attention.sliding_window", 25); }},
+        {"layer 1 of the drafter has 2 KV heads of 16, the target 4 of 16",
+         [](Parts& p) {
+           p.set_numbers("gemma4-assistant.attention.head_count_kv", {4, 2, 4, 2});
+         }},
+        {"layer 3 of the drafter has 4 KV heads of 32, the target 2 of 32",
+         [](Parts& p) { p.set_u32("gemma4-assistant.attention.head_count_kv", 4); }},
+        {"layer 0 of the drafter has 4 KV heads of 32, the target 4 of 16",
+         [](Parts& p) {
+           p.set_u32("gemma4-assistant.attention.key_length_swa", 32);
+           p.set_u32("gemma4-assistant.attention.value_length_swa", 32);
+         }},
+        {"layer 3 of the drafter has 2 KV heads of 64, the target 2 of 32",
+         [](Parts& p) {
+           p.set_u32("gemma4-assistant.attention.key_length", 64);
+           p.set_u32("gemma4-assistant.attention.value_length", 64);
+         }},
+        {"layer 0 of the drafter has 4 KV heads of 32, the target 2 of 32",
+         [](Parts& p) {
+           p.set_numbers("gemma4-assistant.attention.sliding_window_pattern", {0, 1, 1, 0});
+         }},
+        {"sliding_window_pattern has 3 elements, must have 4",
+         [](Parts& p) {
+           p.set_numbers("gemma4-assistant.attention.sliding_window_pattern", {1, 1, 1});
+         }},
+        {"blk.4.",
+         [](Parts& p) {
+           p.set_u32("gemma4-assistant.block_count", 5);
+           p.set_numbers("gemma4-assistant.attention.head_count_kv", {4, 4, 4, 2, 4});
+           p.set_numbers("gemma4-assistant.attention.sliding_window_pattern", {1, 1, 1, 0, 1});
+         }},
+        {"experts or per-layer embeddings",
+         [](Parts& p) { p.set_u32("gemma4-assistant.embedding_length_per_layer_input", 16); }},
+        {"experts or per-layer embeddings",
+         [](Parts& p) {
+           p.set_u32("gemma4-assistant.expert_count", 8);
+           p.set_u32("gemma4-assistant.expert_used_count", 2);
+           p.set_u32("gemma4-assistant.expert_feed_forward_length", 32);
+         }},
+    };
+    wrongs.insert(wrongs.end(), more.begin(), more.end());
+    return wrongs;
+  }();
+  return all;
+}
+
+std::shared_ptr<const model::Model> load(const std::string& path) {
+  auto loaded = model::Model::load(path);
+  REQUIRE_MESSAGE(loaded.ok(), loaded.error().message);
+  return *loaded;
+}
+
+// dense31b with its first layers only, all of one kind, which has the sliding layers' heads.
+std::shared_ptr<const model::Model> target_of_one_kind(bool sliding) {
+  Parts parts(test::tiny_model_path("dense31b"));
+  const std::vector<uint32_t> pattern(2, sliding);
+  parts.set_u32("gemma4.block_count", 2);
+  parts.set_u32("gemma4.attention.head_count_kv", 4);
+  parts.set_numbers("gemma4.attention.sliding_window_pattern", pattern);
+  if (!sliding) {
+    for (const char* key : {"attention.key_length", "attention.value_length", "rope.dimension_count"}) {
+      parts.set_u32(std::string("gemma4.") + key, 16);
+    }
+    Tensor& factors = tensor(parts, "rope_freqs.weight");
+    factors.dims = {8};
+    factors.data.resize(8 * sizeof(float));
+  }
+  const test::TemporaryFile file;
+  test::write_file(file.path, parts.bytes());
+  return load(file.path);
+}
+
 }  // namespace
 
 TEST_CASE("the model that is taken apart and put together again is accepted") {
-  for (const std::string name : {"gemma3", "e2b", "e4b", "dense31b", "moe26b", "moe26b-split"}) {
+  for (const std::string name : {"gemma3", "e2b", "e4b", "e4b-fused", "dense31b", "moe26b", "moe26b-split"}) {
     CAPTURE(name);
     const test::TemporaryFile file;
     test::write_file(file.path, Parts(test::tiny_model_path(name)).bytes());
@@ -231,4 +365,31 @@ TEST_CASE("a wrong Gemma 4 is refused by its name and what is wrong") {
   test::check_refused(test::tiny_model_path("e2b"), wrong_small_models());
   test::check_refused(test::tiny_model_path("moe26b"), wrong_mixtures());
   test::check_refused(test::tiny_model_path("moe26b-split"), wrong_split_mixtures());
+  test::check_refused(test::tiny_model_path("e4b-fused"), wrong_fused_models());
+  // Layers that share a cache: of a fused tensor only the queries are read, but it is a whole one.
+  test::check_refused(test::tiny_model_path("e2b-fused"), {too_wide("blk.14.attn_qkv.weight")});
+}
+
+TEST_CASE("a wrong drafter is refused by its name and what is wrong") {
+  const auto target = load(test::tiny_model_path("dense31b"));
+  const std::string path = test::tiny_model_path("mtp-dense31b-drafter");
+  auto beside = [&](const std::string& drafter) { return model::Drafter::load(drafter, target); };
+  {
+    const test::TemporaryFile whole;
+    test::write_file(whole.path, Parts(path).bytes());
+    REQUIRE(beside(whole.path).ok());
+  }
+  test::check_refused(path, wrong_drafters(), beside);
+}
+
+TEST_CASE("a drafter with layers of a kind that its target has none of is refused") {
+  for (bool sliding : {false, true}) {
+    CAPTURE(sliding);
+    auto drafter =
+        model::Drafter::load(test::tiny_model_path("mtp-dense31b-drafter"), target_of_one_kind(sliding));
+    REQUIRE(!drafter.ok());
+    CHECK(drafter.error().message.find(
+              sliding ? "layer 3 of the drafter: the target has no layer of its kind"
+                      : "layer 0 of the drafter: the target has no layer of its kind") != std::string::npos);
+  }
 }

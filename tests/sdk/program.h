@@ -65,6 +65,12 @@ class Program {
   }
   void interrupt() { kill(process_, SIGINT); }
 
+  // Whether exit_code() would not have to wait.
+  bool ended() const {
+    siginfo_t info{};
+    return waitid(P_PID, static_cast<id_t>(process_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid == process_;
+  }
   // Waits for its end; -1: by a signal. With its input open and its output unread.
   int exit_code() {
     int status = 0;

@@ -1,6 +1,6 @@
 // Plots what each class gets of a busy device, and how long it waits:
 //
-//   plot FOLDER    writes FOLDER/share.svg and FOLDER/latency.svg
+//   plot FOLDER    writes FOLDER/share.svg and FOLDER/latency.svg; those of docs/scheduling.md: plot docs
 //
 // Eight background clients without a pause and, from second 20 to 60, eight standard ones; all through it
 // four people who ask again 2 seconds after each answer. From second 40 to 50 sixteen more people who ask

@@ -82,6 +82,8 @@ TEST_CASE("an urgent request waits for the slice in work and for what others are
       [&](const Simulator& simulator) {
         parked = simulator.parked();
         slice = simulator.longest_slice();
+        // Runs of one size differ by up to twice in their rows.
+        CHECK(simulator.longest_of_many() <= 2 * Settings().slice);
       });
   CHECK(parked >= 60);
   const double turn = kQuantum + slice;
@@ -169,7 +171,7 @@ TEST_CASE(
           const Had beside = serve(settings, priority, weight, modest, &greedy);
           const double speed = beside.requests / alone.requests;
           // By computed cost; or it has no use for more, being as fast as with its share of the device.
-          CHECK(std::max(beside.part, speed) >= 0.93 * share);
+          CHECK(std::max(beside.part, speed) >= 0.92 * share);
           CHECK(1 - beside.part >= 0.93 * (1 - share));
         }
       }

@@ -4,7 +4,12 @@
 
 namespace facet::sim {
 
-Simulator::Simulator(Settings settings) : settings_(settings) {}
+double Cost::of(uint32_t rows, uint32_t first, uint32_t end) const {
+  const auto parts = [](uint32_t cut) { return cut + 9.0 * ((cut + 4) / 10); };  // of those before it
+  return (step + row * rows) * (parts(end) - parts(first)) / parts(cuts);
+}
+
+Simulator::Simulator(Settings settings) : settings_(settings), costs_(settings.slice) {}
 
 void Simulator::submit(Request request) {
   times_.insert_or_assign(request.id, Times{request.arrival});
@@ -97,12 +102,12 @@ void Simulator::fill(size_t which) {
 double Simulator::slice(size_t which) {
   Class& c = classes_[which];
   Step& step = c.step;
-  const uint32_t cuts =
-      std::min(settings_.cost.cuts - step.cut, costs_.cuts_within(settings_.slice, step.rows));
-  const double took = cuts * (settings_.cost.step + settings_.cost.row * step.rows) / settings_.cost.cuts;
-  step.cut += cuts;
+  const uint32_t end = costs_.slice_end(step.rows, step.cut, settings_.cost.cuts);
+  const double took = settings_.cost.of(step.rows, step.cut, end);
+  costs_.slice(step.rows, step.cut, end, static_cast<Micros>(took));
+  if (end - step.cut > 1) longest_of_many_ = std::max(longest_of_many_, took);
+  step.cut = end;
   step.took += took;
-  costs_.slice(step.rows, cuts, static_cast<Micros>(took));
   c.longest_gap = std::max(c.longest_gap, now_ - c.idle_until);
   longest_slice_ = std::max(longest_slice_, took);
   now_ += took;

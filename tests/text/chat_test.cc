@@ -65,6 +65,9 @@ TEST_CASE("what is not UTF-8 is named") {
   CHECK(error_of(chat_with([&](ChatMessage& m) {
           m.tool_responses = {{"f", bad}};
         })) == "messages[1].tool_responses[0].response is not UTF-8");
+  CHECK(error_of(chat_with([&](ChatMessage& m) {
+          m.tool_responses = {{bad, "{}"}};
+        })) == "messages[1].tool_responses[0].name is not UTF-8");
   Chat chat = chat_with([](ChatMessage&) {});
   chat.tools = {"{}", bad};
   CHECK(error_of(chat) == "tools[1] is not UTF-8");

@@ -429,6 +429,11 @@ typedef struct facet_backend {
    * sizes, not the weights: the host gives the same path only for the same ones, and keeps the file from
    * change while the program lives; it may be unlinked. */
   facet_status (*program_pack)(facet_program* program, const char* path, facet_error* error);
+  /* May be NULL or beyond the table's size. Reads the whole copy that program_pack left in the file `path`,
+   * whoever owns it, and changes nothing. FACET_OK: its content is what was written. FACET_MALFORMED: it is
+   * not. FACET_NOT_FOUND: there is no copy of these weights. FACET_UNSUPPORTED: packed_bytes is 0. From any
+   * thread, beside program_pack and runs. */
+  facet_status (*program_verify_packed)(facet_program* program, const char* path, facet_error* error);
 } facet_backend;
 
 /* The one symbol. `host` lives until the library is unloaded. Picks the highest version that both sides

@@ -83,6 +83,10 @@ class Program {
   virtual uint64_t packed_bytes() const { return 0; }
   // One step towards the copy in the file `path`; true once runs read it. Called serially, while runs go on.
   virtual bool pack(const std::string&) { throw Failure(FACET_UNSUPPORTED, "it packs no weights"); }
+  // Throws a Failure unless the file `path` is a whole copy. Called from any thread, also beside pack().
+  virtual void verify_packed(const std::string&) const {
+    throw Failure(FACET_UNSUPPORTED, "it packs no weights");
+  }
   virtual std::unique_ptr<Context> create_context(uint32_t max_rows, uint32_t max_selected) = 0;
 };
 
@@ -260,6 +264,13 @@ struct Calls {
     return guard(error, [&] {
       given(path, "the path");
       return given(program, "the program").program->pack(path) ? FACET_OK : FACET_TIMEOUT;
+    });
+  }
+
+  static facet_status program_verify_packed(facet_program* program, const char* path, facet_error* error) {
+    return guard(error, [&] {
+      given(path, "the path");
+      given(program, "the program").program->verify_packed(path);
     });
   }
 
@@ -476,6 +487,7 @@ struct Table {
         .output_read = Calls::output_read,
         .device_set_nice = Calls::device_set_nice,
         .program_pack = Calls::program_pack,
+        .program_verify_packed = Calls::program_verify_packed,
     };
     return &table;
   }

@@ -253,7 +253,7 @@ struct Model {
 };
 
 struct RequestStatus {
-  std::string app;  // as it calls itself
+  std::string app;  // by its unit, else as it calls itself
   std::string model;
   Priority priority = Priority::standard;
   bool running = false;
