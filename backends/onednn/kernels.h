@@ -4,16 +4,14 @@
 //               one order, ((0+2)+(1+3)) + ((4+6)+(5+7)).
 //   block       32 consecutive elements of a row, half: 16 of them.
 //   quantised   activations as int8 with a float scale dx per block, as a matmul with a quantised weight
-//   reads
-//               them.
+//               reads them.
 //   tile        a piece of a matmul: some rows times some outputs, computed by one thread in one call.
 //
 // The arithmetic (numerics "cpu/2"), the same in every set and for every shape of a tile, so that neither the
 // CPU nor the number of rows changes a bit:
 //   float types       lane i%8 = fma(w[i], x[i], lane), i ascending, zeros up to a multiple of 8.
 //   quantised types   a weight is w = d*q + m with an integer q; d and m are float32 per block, or per half
-//   in
-//                     Q2_K, Q3_K and Q6_K (products of the file's scales, rounded once). Blocks or halves
+//                     in Q2_K, Q3_K and Q6_K (products of the file's scales, rounded once). Blocks or halves
 //                     ascending: sum = fma(d*dx, float(sum of q*x), sum), then, in formats that have m,
 //                     sum = fma(m, dx * float(sum of x), sum). Sums of integers are exact.
 //   attention         attention_kernel.h.

@@ -43,7 +43,9 @@ inline settings::Table engine_table(EngineSettings& to) {
       number("context", "tokens per sequence, at most the model's own", &to.context, 16, 1 << 24),
       number("max-sequences", "requests that run at once", &to.max_sequences, 1, 4096),
       number("max-waiting",
-             "requests that may wait for a place, one user's at most as many as places stay free",
+             "requests that may wait to be taken over by a model, and as many for a place; one user's at "
+             "most as "
+             "many as stay free",
              &to.max_waiting, 1, 1 << 20),
       number("chunk", "rows of a step: how much of a prompt is read at once", &to.chunk, 1, 4096),
       number("background-nice", "nice value of background work while nothing else is asked",

@@ -1,12 +1,11 @@
 // What this machine can do at most: machine_probe [--threads N] [--seconds S] [--mib M]
 //
-//   read   bytes per second that N threads read from memory together, each from its own part of a buffer that
-//   is
-//          well beyond the last cache.
+//   read   bytes per second that N threads read from memory together, each from its own part of a buffer
+//          that is well beyond the last cache.
 //   int8   operations (two per multiply-accumulate) per second of N threads together, on integers of 8 bits
-//   that
-//          are in registers, for each instruction set that this CPU has: avx512vnni and avxvnni by one
-//          instruction, avx2 by three (multiply, widen, add); i8mm and dotprod on aarch64.
+//          that are in registers, for each instruction set that this CPU has and Facet has kernels for:
+//          avx512vnni and avxvnni by one instruction, avx2 by three (multiply, widen, add); i8mm and dotprod
+//          on aarch64.
 //
 // Every number is the best of passes that go on for S seconds: what others take only lowers a pass. Prints
 // one JSON object. Where no instruction set is known, int8 is empty.
