@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <new>
 #include <thread>
 #include <utility>
 
@@ -29,11 +30,18 @@ uint32_t current_cpu() {
   return static_cast<uint32_t>(sched_getcpu());
 }
 
+// How often the thread was put aside; -1: not known.
+int64_t times_put_aside() {
+  rusage usage{};
+  return getrusage(RUSAGE_THREAD, &usage) == 0 ? int64_t{usage.ru_nivcsw} : -1;
+}
+
 }  // namespace
 
 void Neighbours::between_pieces(uint32_t worker) {
   Worker& own = workers_[worker];
   own.cpu.store(current_cpu(), std::memory_order_relaxed);
+  count_cpus(own);
   const Time now = Clock::now();
   if (now - own.last_call > kAway && was_put_aside(own)) {
     keep_apart(worker);
@@ -57,16 +65,21 @@ void Neighbours::sleeps(uint32_t worker) {
 void Neighbours::wakes(uint32_t worker) {
   Worker& own = workers_[worker];
   own.cpu.store(current_cpu(), std::memory_order_relaxed);
+  count_cpus(own);
   keep_apart(worker);
   own.since = own.last_call = Clock::now();
 }
 
 // Since the last call. A worker that sleeps is not put aside.
 bool Neighbours::was_put_aside(Worker& worker) {
-  rusage usage{};
-  if (getrusage(RUSAGE_THREAD, &usage) != 0) return false;
-  const int64_t before = std::exchange(worker.switches, int64_t{usage.ru_nivcsw});
-  return before >= 0 && before != worker.switches;
+  const int64_t before = std::exchange(worker.switches, times_put_aside());
+  return before >= 0 && worker.switches > before;
+}
+
+void Neighbours::count_cpus(Worker& worker) noexcept try {
+  if (worker.cpus == 0) worker.cpus = affinity().size();
+} catch (const std::bad_alloc&) {
+  // It stays where it is.
 }
 
 bool Neighbours::shares_cpu(uint32_t worker) const {
@@ -78,17 +91,21 @@ bool Neighbours::shares_cpu(uint32_t worker) const {
   return false;
 }
 
-void Neighbours::keep_apart(uint32_t worker) {
+void Neighbours::keep_apart(uint32_t worker) noexcept try {
   if (!shares_cpu(worker)) return;
+  Worker& own = workers_[worker];
   const std::vector<uint32_t> all = affinity();
   // Whoever may go to fewer CPUs than at the start must not ask for these alone: Linux would remember it.
-  if (all.size() < workers_.size()) return;
+  if (own.cpus == 0 || all.size() < own.cpus) return;
   std::vector<uint32_t> free = all;
   for (const Worker& each : workers_) std::erase(free, each.cpu.load(std::memory_order_relaxed));
   if (free.empty()) return;
   keep_to(free);  // moves it at once
   keep_to(all);
-  workers_[worker].cpu.store(current_cpu(), std::memory_order_relaxed);
+  own.cpu.store(current_cpu(), std::memory_order_relaxed);
+  own.switches = times_put_aside();  // the move is none
+} catch (const std::bad_alloc&) {
+  // As above.
 }
 
 }  // namespace facet::cpu

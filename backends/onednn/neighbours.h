@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -35,13 +36,15 @@ class Neighbours {
     Time last_call;
     Time put_aside;         // when that was noticed last
     int64_t switches = -1;  // how often it was until then
+    size_t cpus = 0;        // to which it might go when it was first seen; 0: not known
   };
   static constexpr uint32_t kNone = UINT32_MAX;
 
   static bool was_put_aside(Worker& worker);
+  static void count_cpus(Worker& worker) noexcept;
   bool shares_cpu(uint32_t worker) const;
   // Moves `worker` to a CPU without one if it shares its own with another.
-  void keep_apart(uint32_t worker);
+  void keep_apart(uint32_t worker) noexcept;
 
   std::vector<Worker> workers_;
 };

@@ -6,8 +6,7 @@
 //              the quantisation of a value for the matmuls that read it.
 //   rows step  row ops, run one after the other on each row.
 //   matmul step, attention step   one matmul, one attention. Matmuls that are ready at the same time follow
-//   each
-//              other, and are computed in one where a slice has several.
+//              each other, and are computed in one where a slice has several.
 //   experts step   one mixture of experts. A place is a row together with one of the experts that it chose;
 //              places are in the order of experts, then of rows, so that the rows of an expert are a matrix.
 #pragma once

@@ -4,9 +4,8 @@
 // Kept      by the prefix cache for sequences to come, any number of times: it stays as it is until the
 //           prefix cache has dropped it as often.
 // Reserve   a sequence reserves all pages that it may come to hold at once before it starts, so that taking
-// one
-//           never fails in mid-answer. Pages that it shares with others count for each of them: together they
-//           never hold more than what is reserved, and what nobody holds can be taken.
+//           one never fails in mid-answer. Pages that it shares with others count for each of them: together
+//           they never hold more than what is reserved, and what nobody holds can be taken.
 // Set aside pages that are kept and never dropped. They are reserved, too: what sequences reserve is there
 //           beside them.
 // No thread, socket or tensor in here.

@@ -1,10 +1,9 @@
-// The scheduler of one model: who waits, who runs, who gives way, and what the next step of a class consists
-// of.
+// The scheduler of one model: who waits, who runs, who gives way, and what a class's next step consists of.
 //
 // Class     how urgent a request is, by number: 0 is the most urgent (protocol::Priority). A step is of one
-// class,
-//           so that nobody more urgent pays for it; which class goes next is for ClassShare.
-// Waiting   known, without a place in the cache. Running: with one.
+//           class, so that nobody more urgent pays for it; which class goes next is for ClassShare.
+// Waiting   known, without a place in the cache.
+// Running   with one.
 // Evicted   put back among the waiting, to be read again from its first token, so that someone else gets its
 //           place. One that is paused waits for no place until it is resumed.
 //

@@ -1,8 +1,8 @@
 // A sequence: one request in work, from its prompt's tokens to its last one.
 //
 // Pending   tokens that are known but not in the cache yet: the prompt at first, then the last generated
-// token. A step
-//           computes some or all of them; when none is left, the last one's logits give the next token.
+//           token. A step computes some or all of them; when none is left, the last one's logits give the
+//           next token.
 // Credit    how many more tokens the reader takes; with none left the sequence is paused.
 // No thread, socket or tensor in here; time is handed in.
 #pragma once

@@ -27,7 +27,7 @@ inline settings::Table engine_table(EngineSettings& to) {
     return settings::Setting{"engine", name, "N", help, target, Place::kAnywhere, least, most};
   };
   return {
-      {"engine", "backend", "NAME", "the backend plugin; empty: the best that works", &to.backend},
+      {"engine", "backend", "NAME", "the backend plugin; empty: onednn, else reference", &to.backend},
       number("threads", "threads of the backend; 0: it chooses", &to.threads, 0, 1024),
       {"engine",
        "cache",

@@ -29,7 +29,7 @@ CLI::App* add_command(CLI::App& app, Command& chosen, const std::string& name, c
 
 void add_compute(CLI::App* command, ComputeOptions& compute) {
   command->add_option("--backend", compute.backend,
-                      "reference, onednn, ...; by default the first that works");
+                      "onednn, reference, ...; by default onednn, else reference");
   command->add_option("--threads", compute.threads, "of the backend; 0: it chooses")
       ->check(CLI::Range(0u, kMostThreads));
   command->add_option("--packed-weights", compute.packed_weights,

@@ -1,8 +1,7 @@
 // The work of a program: what must be read and multiplied, whatever the backend.
 //
 //   weight bytes   of all weights that one row reads: matrices, those of the experts that it chooses, and one
-//   row
-//                  of a table by token. A step reads the matrices once for all of its rows.
+//                  row of a table by token. A step reads the matrices once for all of its rows.
 //   MACs           multiply-accumulates of matrices and rows; attention is not among them
 //   cache bytes    of keys and values, per position that a row sees, over all layers with the same window
 #pragma once

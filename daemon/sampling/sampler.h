@@ -3,17 +3,14 @@
 // Logits are changed and filtered in llama.cpp's order:
 //   1. logit bias: added.
 //   2. penalties, over the last `repeat_last_n` accepted tokens: a logit of a token among them is divided by
-//   the repeat
-//      penalty if positive, else multiplied by it; then the presence penalty is subtracted once, and the
-//      frequency penalty once per occurrence.
+//      the repeat penalty if positive, else multiplied by it; then the presence penalty is subtracted once,
+//      and the frequency penalty once per occurrence.
 //   3. top-k keeps the k largest logits; of equal ones the smaller ids.
 //   4. top-p keeps the fewest of the remaining tokens, largest first, whose probabilities (at temperature 1,
-//   among the
-//      remaining) reach p; always at least one.
+//      among the remaining) reach p; always at least one.
 //   5. min-p keeps what is at least min-p times as probable as the most probable.
 //   6. The draw is from what is left, at the temperature. Temperature 0 takes the largest logit (the smaller
-//   id of equal
-//      ones) after steps 1 and 2.
+//      id of equal ones) after steps 1 and 2.
 // As in llama.cpp, the window of the penalties runs over the prompt too if the caller accepts the prompt's
 // tokens.
 //

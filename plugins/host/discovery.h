@@ -2,8 +2,7 @@
 //
 // A plugin is a file facet-backend-NAME.so, NAME of [a-z0-9_-]. It is looked for in
 //   1. FACET_PLUGIN_PATH: folders separated by ':'; ignored if it is empty or the process runs with more
-//   rights
-//      than its user (setuid, file capabilities); otherwise only these folders count;
+//      rights than its user (setuid, file capabilities); otherwise only these folders count;
 //   2. else the first that exists of lib/facet/backends and <libdir>/facet/backends beside the folder of the
 //      executable (so programs of a build tree find its plugins), and the installation's
 //      <libdir>/facet/backends.

@@ -60,7 +60,7 @@ def machine(cpuinfo: str, meminfo: str) -> dict[str, str]:
             "CPUs that may be used": str(len(os.sched_getaffinity(0))),
             "instructions": " ".join(flag for flag in ISA_FLAGS if flag in flags) or "none of those that matter",
             "memory": f"{kib / (1 << 20):.1f} GiB",
-            "system": f"Linux {platform.release()}, {platform.machine()}"}
+            "system": f"Linux {platform.release().split('-')[0]}, {platform.machine()}"}
 
 
 def this_machine() -> dict[str, str]:

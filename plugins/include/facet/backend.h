@@ -1,39 +1,48 @@
 /* Facet's plugin ABI: how the engine runs a model on a device.
  *
  * Words
- *   backend    a shared library that exports one symbol, facet_backend_entry, and runs programs on its
- * devices. device     one processor of a backend: a CPU with its cores, one GPU. weight     a tensor of a
- * model file, in the block format of the file (facet/blocks.h), as memory of the host. value      the result
- * of an op: a matrix of float32 with one row per row of the batch (or per selected row). program    a list of
- * ops over values, built once per model. Numbers of rows and sequences are left open. cut        a place
- * between two ops where the run of a program can stop and go on later. The range between two cuts, together
- * with a number of rows, is a slice: the unit that the host submits and waits for. context    the activations
- * of one run in flight: memory for up to max_rows rows. Runs in two contexts may be interleaved slice by
- * slice. batch      the rows of one run: each a token (or an external embedding) at a position of a sequence.
- *   cache      keys and values of earlier positions, in pages. Layers that keep the same positions form a
- * group (sliding, global) with its own pages and page tables. page table of one sequence in one group: which
- * page holds which block of positions. The host owns it. fence      a number that a submit returns and that
- * can be waited for.
+ *   backend     a shared library that exports one symbol, facet_backend_entry, and runs programs on its
+ *               devices.
+ *   device      one processor of a backend: a CPU with its cores, one GPU.
+ *   weight      a tensor of a model file, in the block format of the file (facet/blocks.h), as memory of the
+ *               host.
+ *   value       the result of an op: a matrix of float32 with one row per row of the batch (or per selected
+ *               row).
+ *   program     a list of ops over values, built once per model. Numbers of rows and sequences are left open.
+ *   cut         a place between two ops where the run of a program can stop and go on later. The range
+ *               between two cuts, together with a number of rows, is a slice: the unit that the host submits
+ *               and waits for.
+ *   context     the activations of one run in flight: memory for up to max_rows rows. Runs in two contexts
+ *               may be interleaved slice by slice.
+ *   batch       the rows of one run: each a token (or an external embedding) at a position of a sequence.
+ *   cache       keys and values of earlier positions, in pages. Layers that keep the same positions form a
+ *               group (sliding, global) with its own pages and page tables.
+ *   page table  of one sequence in one group: which page holds which block of positions. The host owns it.
+ *   fence       a number that a submit returns and that can be waited for.
  *
  * Rules
- *   Versions   The host offers a range of ABI versions; the backend picks one it speaks or returns NULL. 0 is
- * no version. Version 1 is "0.1": it may still change from release to release until it is frozen. Growth
- * Every struct starts with its size in bytes, set by whoever fills it, and grows only at its end. The reader
- * reads the smaller of that size and its own, and takes what is missing as zero. The elements of an array of
- * such structs lie `size` of the first element apart. Ownership  What a call is given stays the caller's, and
- * need only live until the call returns, unless it says otherwise. What a *_create or *_open call returns is
- * the caller's to pass to *_destroy or *_close once. After a failure nothing was created and nothing is owed.
- *   Lifetimes  device > program, cache; program > context. The host destroys in the reverse order. A destroy
- * call first waits for what is in flight. Failure    A call that can fail returns a facet_status and, if it
- * is not FACET_OK, writes a sentence that names the thing into `error` (which may be NULL). Nothing throws or
- * aborts across this boundary. After FACET_DEVICE_LOST only destroy and close calls are valid on the device.
- *   Threads    Calls on one context are serial; calls on one device from different threads are allowed, also
- * for different contexts at once. A backend brings its own compute threads. Transport  Every call could be
- * marshalled: no callback but the host's log, no pointer that outlives its rule. Arithmetic A row's results
- * depend on that row, its sequence's cache and the weights alone: not on other rows of the batch, on
- *              max_rows, on where the run was cut, or on the number of threads. Sums run in one fixed order.
- * Rows of a chunk read keys and values as the cache stores them. The same numerics string promises the same
- * bits.
+ *   Versions    The host offers a range of ABI versions; the backend picks one it speaks or returns NULL. 0
+ *               is no version. Version 1 is "0.1": it may still change from release to release until it is
+ *               frozen.
+ *   Growth      Every struct starts with its size in bytes, set by whoever fills it, and grows only at its
+ *               end. The reader reads the smaller of that size and its own, and takes what is missing as
+ *               zero. The elements of an array of such structs lie `size` of the first element apart.
+ *   Ownership   What a call is given stays the caller's, and need only live until the call returns, unless it
+ *               says otherwise. What a *_create or *_open call returns is the caller's to pass to *_destroy
+ *               or *_close once. After a failure nothing was created and nothing is owed.
+ *   Lifetimes   device > program, cache; program > context. The host destroys in the reverse order. A destroy
+ *               call first waits for what is in flight.
+ *   Failure     A call that can fail returns a facet_status and, if it is not FACET_OK, writes a sentence
+ *               that names the thing into `error` (which may be NULL). Nothing throws or aborts across this
+ *               boundary. After FACET_DEVICE_LOST only destroy and close calls are valid on the device.
+ *   Threads     Calls on one context are serial; calls on one device from different threads are allowed, also
+ *               for different contexts at once. A backend brings its own compute threads.
+ *   Transport   Every call could be marshalled: no callback but the host's log, no pointer that outlives its
+ *               rule.
+ *   Arithmetic  A row's results depend on that row, its sequence's cache and the weights alone: not on other
+ *               rows of the batch, on max_rows, on where the run was cut, or on the number of threads. Sums
+ *               run in one fixed order. Rows of a chunk read keys and values as the cache stores them. The
+ *               same numerics string promises the same bits.
  */
 #ifndef FACET_BACKEND_H_
 #define FACET_BACKEND_H_
@@ -365,7 +374,7 @@ typedef struct facet_backend {
   facet_status (*device_open)(uint32_t index, const facet_device_options* options, facet_device** device,
                               facet_error* error);
   void (*device_close)(facet_device* device);
-  /* Names the arithmetic: "reference/1", "cpu/1". The device's, until it is closed. */
+  /* Names the arithmetic: "reference/1", "cpu/2". The device's, until it is closed. */
   const char* (*device_numerics)(facet_device* device);
 
   /* FACET_OK if this device can run op number `op` of the program; FACET_UNSUPPORTED, naming what it lacks,

@@ -1,11 +1,12 @@
 /* The block formats of facet_type, and one plain decoder of each.
  *
  * Words
- *   block    the unit of a format: a fixed number of elements of one row in a fixed number of bytes. A row is
- *            a whole number of blocks, one after the other.
- *   scale    d, mostly float16: what the small integers of a block are multiplied with. A minimum (m, dmin)
- * is added or subtracted afterwards. super-block  the 256 elements of the K formats and of IQ4_XS: sub-blocks
- * of 16 or 32 with scales of a few bits of their own.
+ *   block        the unit of a format: a fixed number of elements of one row in a fixed number of bytes. A row
+ *                is a whole number of blocks, one after the other.
+ *   scale        d, mostly float16: what the small integers of a block are multiplied with. A minimum (m,
+ *                dmin) is added or subtracted afterwards.
+ *   super-block  the 256 elements of the K formats and of IQ4_XS: sub-blocks of 16 or 32 with scales of a few
+ *                bits of their own.
  *
  * The decoders are the meaning of the formats: they multiply in float32, one rounding per operation, in the
  * order that they show (compile them with -ffp-contract=off). A backend may compute differently; its numerics
