@@ -47,6 +47,7 @@ void Broker::start() {
 void Broker::take_connection(UniqueFd socket) {
   auto peer = peer_of(socket.get());
   if (!peer) return log::warning(peer.error().message);
+  peer->uid = subordinate_uids_.owner_of(peer->uid);
   if (peer->sandbox == kUnknownSandbox && !std::exchange(told_of_unknown_, true)) {
     log::warning("process " + std::to_string(peer->pid) + " of " + name_of(Identity{peer->uid}) +
                  " is in a sandbox or container whose name is not known, or cannot be told to be in none: " +

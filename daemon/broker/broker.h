@@ -12,6 +12,7 @@
 #include "daemon/broker/listener.h"
 #include "daemon/broker/router.h"
 #include "daemon/broker/session.h"
+#include "daemon/broker/subordinate_uids.h"
 
 namespace facet::broker {
 
@@ -50,6 +51,7 @@ class Broker : Session::Handler, EngineLink::Owner {
   const Micros started_;
   bool stopping_ = false;
   bool told_of_unknown_ = false;  // sandboxes
+  SubordinateUids subordinate_uids_;
   Policy policy_;
   Models models_;
   EngineLink engine_;

@@ -11,6 +11,8 @@ namespace {
 
 // An outbox that held more is given back when it is empty.
 constexpr size_t kKeptOutbox = 64 << 10;
+// Frames that are handed out before others have their turn.
+constexpr int kFramesAtOnce = 16;
 
 bool try_again() {
   return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
@@ -47,12 +49,7 @@ void Channel::hold_input(bool held) {
   held_ = held;
   if (held_) return;
   // Frames that had come already go first, but not from within the owner's call.
-  ++waiting_;
-  asio::post(socket_.get_executor(), [this] {
-    --waiting_;
-    if (!end_) hand_out();
-    handled();
-  });
+  hand_out_later();
 }
 
 void Channel::finish() {
@@ -86,17 +83,31 @@ void Channel::receive() {
   hand_out();
 }
 
-// Hands out what frames there are and goes on reading.
+// Hands out what frames there are, some at a time, and goes on reading.
 void Channel::hand_out() {
-  while (!end_ && !held_ && !finishing_) {
+  for (int frames = 0; !end_ && !held_ && !finishing_; ++frames) {
+    if (frames == kFramesAtOnce) return hand_out_later();
     auto frame = reader_.next();
     if (!frame) return owner_.on_unreadable(frame.error());
     if (frame->empty()) {
+      reader_.trim();
       owner_.on_partial(reader_.buffered());
       return wait_readable();
     }
     owner_.on_frame(*frame);
   }
+}
+
+void Channel::hand_out_later() {
+  if (later_) return;
+  later_ = true;
+  ++waiting_;
+  asio::post(socket_.get_executor(), [this] {
+    --waiting_;
+    later_ = false;
+    if (!end_) hand_out();
+    handled();
+  });
 }
 
 void Channel::flush() {

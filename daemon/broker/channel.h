@@ -56,6 +56,7 @@ class Channel {
   void wait_writable();
   void receive();
   void hand_out();
+  void hand_out_later();
   void flush();
   void end(Error why);
   void handled();
@@ -69,6 +70,7 @@ class Channel {
   bool reading_ = false;
   bool writing_ = false;
   bool held_ = false;
+  bool later_ = false;  // hand_out() is posted
   bool finishing_ = false;
   std::optional<Error> end_;
 };

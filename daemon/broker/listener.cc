@@ -16,7 +16,7 @@ namespace facet::broker {
 namespace {
 
 constexpr int kBacklog = 1024;
-constexpr int kAcceptsAtOnce = 64;
+constexpr int kAcceptsAtOnce = 8;
 constexpr auto kPause = std::chrono::milliseconds(100);
 
 Error io_error(const std::string& what) {

@@ -1,5 +1,7 @@
 #include "daemon/broker/models.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <filesystem>
 
@@ -15,6 +17,15 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kSuffix = ".gguf";
+// What the disk says is looked at that often at most, and the folder at once when it has changed: whoever asks
+// without pause does not keep facetd at it.
+constexpr Micros kLookAgain = 1'000'000;
+// Two changes so near to each other may have one time.
+constexpr Micros kCoarse = 20'000;
+
+Micros micros_of(const timespec& time) {
+  return Micros{time.tv_sec} * 1'000'000 + time.tv_nsec / 1000;
+}
 
 std::string absolute(const std::string& path) {
   std::error_code failed;
@@ -72,13 +83,21 @@ void Models::add(const std::string& name, const std::string& path, bool from_fol
       log::warning("a model's name or path is too long or not UTF-8, it is left out: " + full);
     return;
   }
-  Entry entry{full, from_folder, {}};
+  Entry entry{.path = full, .from_folder = from_folder};
   entry.known.name = name;
   entries_.emplace(name, std::move(entry));
 }
 
 void Models::read_folder() {
   if (folder_.empty()) return;
+  struct stat folder = {};
+  if (::stat(folder_.c_str(), &folder) != 0) folder.st_mtim = {};
+  const Micros changed = micros_of(folder.st_mtim);
+  if (changed == micros_of(folder_changed_) && now_micros() - folder_read_ < kLookAgain) return;
+  timespec now = {};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  folder_changed_ = folder.st_mtim;
+  folder_read_ = micros_of(now) - changed < kCoarse ? kNever : now_micros();
   std::error_code failed;
   std::erase_if(entries_, [](const auto& item) {
     std::error_code gone;
@@ -114,9 +133,13 @@ Result<Models::Found> Models::find(const std::string& name) {
 std::vector<protocol::Model> Models::list() {
   read_folder();
   std::vector<protocol::Model> all;
-  for (const auto& [name, entry] : entries_) {
+  for (auto& [name, entry] : entries_) {
+    if (const Micros now = now_micros(); now - entry.sized > kLookAgain) {
+      entry.file_bytes = size_of(entry.path);
+      entry.sized = now;
+    }
     all.push_back(entry.known);
-    all.back().file_bytes = size_of(entry.path);
+    all.back().file_bytes = entry.file_bytes;
   }
   return all;
 }

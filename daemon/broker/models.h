@@ -2,14 +2,18 @@
 // its file's size is what the engine last said.
 //
 // A model comes from `[model.NAME] path = ...`, from `--model PATH`, or lies as NAME.gguf in the models
-// folder, which is read again whenever someone asks. Of two with one name, the first of these wins. A model
+// folder, which is read again when someone asks and it has changed. Of two with one name, the first of these wins. A model
 // split over NAME-00001-of-00003.gguf and so on is offered once, as NAME, by its first part.
 #pragma once
 
+#include <time.h>
+
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
 
+#include "daemon/base/clock.h"
 #include "daemon/base/result.h"
 #include "sdk/protocol/messages.h"
 
@@ -45,13 +49,21 @@ class Models {
   struct Entry {
     std::string path;
     bool from_folder = false;
-    protocol::Model known;
+    protocol::Model known = {};
+    uint64_t file_bytes = 0;
+    Micros sized = kNever;  // when that was looked at
   };
 
   void add(const std::string& name, const std::string& path, bool from_folder);
+  // Unless it is known to be as it was.
   void read_folder();
 
+  // Long ago, and no number that differences of overflow.
+  static constexpr Micros kNever = INT64_MIN / 2;
+
   std::string folder_;
+  Micros folder_read_ = kNever;
+  timespec folder_changed_ = {};  // what it said of itself then
   std::string default_name_;
   std::map<std::string, Entry> entries_;
 };

@@ -3,6 +3,21 @@
 #include "daemon/base/log.h"
 
 namespace facet::broker {
+namespace {
+
+// What the parts of a chat take besides their texts: on the wire an empty one takes a word or none.
+uint64_t empty_bytes(const protocol::Prompt& prompt) {
+  const auto* chat = std::get_if<protocol::Chat>(&prompt);
+  if (chat == nullptr) return 0;
+  uint64_t bytes = chat->tools.size() * sizeof(std::string);
+  for (const protocol::Message& message : chat->messages) {
+    bytes += sizeof message + message.content.size() * sizeof(protocol::ContentPart) +
+             message.tool_calls.size() * sizeof(protocol::ToolCall);
+  }
+  return bytes;
+}
+
+}  // namespace
 
 // ---- from sessions
 
@@ -10,7 +25,8 @@ Result<void> Router::generate(Session& session, protocol::Generate&& generate, s
   const Peer& peer = session.peer();
   FACET_TRY(const Grant* grant, policy_.grant_for(peer, generate.priority));
   FACET_TRY(auto model, models_.find(generate.model));
-  const uint64_t bytes = Policy::bytes_of_request(message_bytes, generate.sampling.logprobs);
+  const uint64_t bytes =
+      Policy::bytes_of_request(message_bytes + empty_bytes(generate.prompt), generate.sampling.logprobs);
   const uint32_t choices = std::exchange(generate.choices, 1);
   FACET_CHECK(policy_.admit_requests(peer, session.holding(), choices, bytes));
 

@@ -35,6 +35,7 @@ struct Account {
   uint64_t waiting = 0;
   uint64_t running = 0;
   uint64_t since = std::numeric_limits<uint64_t>::max();  // number of the activation; no two have the same
+  uint64_t made = 0;  // number of its making: tells those apart that never were active
 
   bool active() const { return waiting > 0 || running > 0; }
   std::pair<Work, uint64_t> by_work() const { return {work, since}; }
@@ -50,7 +51,9 @@ struct Counted {
   bool operator()(std::string_view a, std::string_view b) const { return ++*count, a < b; }
 };
 struct LessWork : Counted {
-  bool operator()(const Account* a, const Account* b) const { return ++*count, a->by_work() < b->by_work(); }
+  bool operator()(const Account* a, const Account* b) const {
+    return ++*count, std::pair(a->by_work(), a->made) < std::pair(b->by_work(), b->made);
+  }
 };
 struct Sooner : Counted {
   bool operator()(const Account* a, const Account* b) const { return ++*count, a->by_turn() < b->by_turn(); }
@@ -159,7 +162,7 @@ struct FairQueue::State {
   Siblings<User> siblings{counted};  // the users
   std::unordered_map<Id, Entry> entries;
   int64_t first = 0, last = 0;  // the orders given out last at either end
-  uint64_t activations = 0;
+  uint64_t activations = 0, made = 0;
   size_t apps = 0;  // of all users
   uint64_t running = 0;
   MeanCost cost;
@@ -175,6 +178,7 @@ struct FairQueue::State {
     if (new_user) {
       user->second.key = owner.user;
       user->second.work = siblings.floor;
+      user->second.made = ++made;
       siblings.idle.insert(&user->second);
     }
     user->second.weight = owner.weight;
@@ -184,6 +188,7 @@ struct FairQueue::State {
       ++apps;
       app->second.name = app->first;
       app->second.work = among.floor;
+      app->second.made = ++made;
       among.idle.insert(&app->second);
     }
     return {user->second, app->second};
@@ -288,12 +293,15 @@ void FairQueue::stopped(const Owner& owner) {
   User* user = state_->find_user(owner.user);
   App* app = user ? user->find_app(owner.app) : nullptr;
   if (!app || app->running == 0) return;
-  state_->cost.add_request();
   --state_->running;
   state_->update(*user, *app, [](Account& account, double) {
     account.expected -= account.expected / static_cast<Work>(account.running);
     --account.running;
   });
+}
+
+void FairQueue::ended() {
+  state_->cost.add_request();
 }
 
 void FairQueue::charge(const Owner& owner, double micros) {

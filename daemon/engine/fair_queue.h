@@ -57,6 +57,8 @@ class FairQueue {
   // (paused for its reader, say) counts as stopped: it would hold the floor down for everyone who comes.
   void started(const Owner& owner);
   void stopped(const Owner& owner);
+  // One that ran is over: it counts in what a request costs.
+  void ended();
   // Work that was done for `owner`; less than 0 or not a number is none.
   void charge(const Owner& owner, double micros);
   // The same for what says nothing of what a request costs (mean_cost()): its prompt may have been refused.

@@ -12,6 +12,9 @@
 namespace facet::engine {
 namespace {
 
+// Sent bytes that may stay in front of what is to be sent.
+constexpr size_t kKeptSent = 64 << 10;
+
 Error io_error(const char* what) {
   return Error{FACET_IO, std::string(what) + ": " + std::strerror(errno)};
 }
@@ -31,6 +34,10 @@ Result<std::unique_ptr<LinkSession>> LinkSession::create(UniqueFd socket) {
 void LinkSession::send(const link::FromEngine& message) {
   std::lock_guard lock(mutex_);
   if (broken_) return;
+  if (sent_ > kKeptSent && sent_ > outbox_.size() - sent_) {
+    outbox_.erase(outbox_.begin(), outbox_.begin() + static_cast<ptrdiff_t>(sent_));
+    sent_ = 0;
+  }
   const bool was_empty = outbox_.empty();
   auto encoded = link::encode(message, outbox_);
   if (!encoded) {

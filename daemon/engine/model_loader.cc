@@ -1,5 +1,7 @@
 #include "daemon/engine/model_loader.h"
 
+#include <new>
+
 namespace facet::engine {
 
 ModelLoader::ModelLoader(plugins::Device& device, const EngineOptions& options, Engine::Sink sink, Done done)
@@ -22,7 +24,13 @@ void ModelLoader::work() {
     for (const Job& job : jobs_.wait()) {
       if (stopping_) return;
       std::packaged_task<Result<std::unique_ptr<ServedModel>>()> task(
-          [&] { return ServedModel::load(device_, job.path, job.prompts, options_, sink_); });
+          [&]() -> Result<std::unique_ptr<ServedModel>> {
+            try {
+              return ServedModel::load(device_, job.path, job.prompts, options_, sink_);
+            } catch (const std::bad_alloc&) {
+              return Error{FACET_EXHAUSTED, job.path + ": there is no memory to load it"};
+            }
+          });
       task();
       done_(task.get_future());
     }

@@ -19,7 +19,8 @@ namespace facet::engine {
 
 class ModelLoader {
  public:
-  // Of a load that is over. The future is ready; it throws what the load threw (out of memory).
+  // Of a load that is over. The future is ready; it throws what the load threw. A load for which there is no
+  // memory fails alone (exhausted).
   using Loaded = std::future<Result<std::unique_ptr<ServedModel>>>;
   // Called on the loader's thread.
   using Done = std::function<void(Loaded)>;

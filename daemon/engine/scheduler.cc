@@ -15,7 +15,7 @@ bool contains(const std::vector<Scheduler::Id>& ids, Scheduler::Id id) {
 }  // namespace
 
 void Scheduler::add(Id id, size_t which, const Owner& owner) {
-  requests_.emplace(id, Request{which, owner, arrivals_++});
+  requests_.emplace(id, Request{id, which, owner, arrivals_++});
   ++waiting_[owner.user];
   classes_[which].waiting.push(id, owner);
 }
@@ -25,7 +25,8 @@ void Scheduler::remove(Id id) {
   if (found == requests_.end()) return;
   Request& request = found->second;
   if (request.running) {
-    leave_running(id, request);
+    leave_running(request);
+    classes_[request.which].waiting.ended();
   } else {
     classes_[request.which].waiting.remove(id);
     no_longer_waits(request);
@@ -42,17 +43,18 @@ void Scheduler::start(Id id) {
   no_longer_waits(request);
   request.running = true;
   request.paused = false;
+  request.idle = 0;
   // In order of arrival also if it was evicted before.
   auto later = std::find_if(its.running.begin(), its.running.end(),
-                            [&](Id other) { return requests_.at(other).arrival > request.arrival; });
-  its.running.insert(later, id);
+                            [&](const Request* other) { return other->arrival > request.arrival; });
+  its.running.insert(later, &request);
   ++running_;
 }
 
 void Scheduler::evict(Id id, size_t whose) {
   Request& request = requests_.at(id);
   const bool paused = request.paused;
-  leave_running(id, request);
+  leave_running(request);
   ++waiting_[request.owner.user];
   if (paused) return;
   request.gave_way += whose == request.which || request.in_turn;
@@ -64,10 +66,10 @@ void Scheduler::resume(Id id) {
   if (!request.running) classes_[request.which].waiting.push_front(id, request.owner);
 }
 
-void Scheduler::leave_running(Id id, Request& request) {
-  update(id, 0, true, 0);  // nothing to do, and not active
+void Scheduler::leave_running(Request& request) {
+  update(request.id, 0, true, 0);  // nothing to do, and not active
   Class& its = classes_[request.which];
-  std::erase(its.running, id);
+  std::erase(its.running, &request);
   request.running = false;
   --running_;
 }
@@ -123,14 +125,13 @@ std::optional<Scheduler::Id> Scheduler::victim(Id waiting, const std::vector<Id>
       if (which != request.which) return !keeps_turn(other);
       return its.waiting.lead(other.owner, request.owner) >= std::ldexp(kLeadToEvict, other.gave_way);
     };
-    std::optional<Id> furthest;
-    for (Id id : its.running) {
-      const Request& other = requests_.at(id);
-      if (contains(spared, id) || !gives_way(other)) continue;
+    const Request* furthest = nullptr;
+    for (const Request* other : its.running) {
+      if (contains(spared, other->id) || !gives_way(*other)) continue;
       // The later of equal ones: it has the least to lose.
-      if (!furthest || !its.waiting.before(other.owner, requests_.at(*furthest).owner)) furthest = id;
+      if (furthest == nullptr || !its.waiting.before(other->owner, furthest->owner)) furthest = other;
     }
-    if (furthest) return furthest;
+    if (furthest != nullptr) return furthest->id;
   }
   return std::nullopt;
 }
@@ -139,11 +140,10 @@ std::optional<Scheduler::Id> Scheduler::stalled(Micros now, const std::vector<Id
   std::optional<Id> longest;
   Micros since = now - kStalledMicros;
   for (const Class& its : classes_) {
-    for (Id id : its.running) {
-      const Request& request = requests_.at(id);
-      if (!request.paused || request.paused_since > since || contains(spared, id)) continue;
-      longest = id;
-      since = request.paused_since;
+    for (const Request* request : its.running) {
+      if (!request->paused || request->paused_since > since || contains(spared, request->id)) continue;
+      longest = request->id;
+      since = request->paused_since;
     }
   }
   return longest;
@@ -158,7 +158,13 @@ void Scheduler::update(Id id, uint32_t pending, bool paused, Micros now) {
   // Who waits for its reader is not active: it gets no share that it could not use.
   if (paused && !request.paused) its.waiting.stopped(request.owner);
   if (!paused && request.paused) its.waiting.started(request.owner);
-  if (paused && !request.paused) request.paused_since = now;
+  if (paused && !request.paused) {
+    const Micros worked = now - request.resumed;
+    request.paused_since = now - std::max<Micros>(0, request.idle - kWorkCounts * worked);
+  } else if (!paused && request.paused) {
+    request.idle = now - request.paused_since;
+    request.resumed = now;
+  }
   request.paused = paused;
   request.updated = ++updates_;
   its.ready += request.ready();
@@ -167,29 +173,22 @@ void Scheduler::update(Id id, uint32_t pending, bool paused, Micros now) {
 
 std::vector<Share> Scheduler::plan(size_t which, const StepSize& size, uint32_t chunk) const {
   const Class& its = classes_[which];
-  std::vector<std::pair<Id, const Request*>> prompts;
-  std::vector<Id> generating;
-  for (Id id : its.running) {
-    const Request& request = requests_.at(id);
-    if (!request.ready()) continue;
-    if (request.generating()) {
-      generating.push_back(id);
-    } else {
-      prompts.emplace_back(id, &request);
-    }
+  Requests prompts, generating;
+  for (const Request* request : its.running) {
+    if (request->ready()) (request->generating() ? generating : prompts).push_back(request);
   }
   if (generating.size() > size.generating)
     generating = take_turns(which, std::move(generating), size.generating);
   std::vector<Share> shares;
-  for (Id id : generating) shares.push_back({id, 1});
-  std::stable_sort(prompts.begin(), prompts.end(), [&](const auto& a, const auto& b) {
-    return its.waiting.before(a.second->owner, b.second->owner);
+  for (const Request* request : generating) shares.push_back({request->id, 1});
+  std::stable_sort(prompts.begin(), prompts.end(), [&](const Request* a, const Request* b) {
+    return its.waiting.before(a->owner, b->owner);
   });
   uint32_t left = size.rows - std::min<uint32_t>(size.rows, static_cast<uint32_t>(shares.size()));
-  for (const auto& [id, request] : prompts) {
+  for (const Request* request : prompts) {
     if (left == 0) break;
     const uint32_t share = std::min({request->pending, left, chunk});
-    shares.push_back({id, share});
+    shares.push_back({request->id, share});
     left -= share;
   }
   return shares;
@@ -220,17 +219,16 @@ StepSize Scheduler::fair_size(size_t which, const RunCosts& costs, Micros now) c
   constexpr uint32_t kAny = std::numeric_limits<uint32_t>::max();
   StepSize fair{kAny, kAny};
   if (generating(which) == 0) return fair;
-  for (Id id : its.running) {
-    const Request& request = requests_.at(id);
-    if (!request.ready()) continue;
-    User& user = users[request.owner.user];
+  for (const Request* request : its.running) {
+    if (!request->ready()) continue;
+    User& user = users[request->owner.user];
     if (user.owner == nullptr) {
-      user.owner = &request.owner;
-      user.weight = std::clamp(request.owner.weight, FairQueue::kLeastWeight, FairQueue::kMostWeight);
+      user.owner = &request->owner;
+      user.weight = std::clamp(request->owner.weight, FairQueue::kLeastWeight, FairQueue::kMostWeight);
       weight += user.weight;
     }
-    user.generating += request.generating();
-    user.reads |= !request.generating();
+    user.generating += request->generating();
+    user.reads |= !request->generating();
   }
   const Owner* furthest = users.begin()->second.owner;
   for (const auto& [key, user] : users) {
@@ -255,26 +253,24 @@ StepSize Scheduler::fair_size(size_t which, const RunCosts& costs, Micros now) c
   return fair;
 }
 
-std::vector<Scheduler::Id> Scheduler::take_turns(size_t which, std::vector<Id> generating,
-                                                 uint32_t most) const {
-  const auto request_of = [&](Id id) -> const Request& { return requests_.at(id); };
+Scheduler::Requests Scheduler::take_turns(size_t which, Requests generating, uint32_t most) const {
   std::stable_sort(generating.begin(), generating.end(),
-                   [&](Id a, Id b) { return request_of(a).updated < request_of(b).updated; });
+                   [](const Request* a, const Request* b) { return a->updated < b->updated; });
   struct Turn {
     uint32_t round;  // how many of its user go before it
-    Id id;
+    const Request* request;
   };
   std::unordered_map<uint64_t, uint32_t> rounds;
   std::vector<Turn> turns;
-  for (Id id : generating) turns.push_back({rounds[request_of(id).owner.user]++, id});
+  for (const Request* request : generating) turns.push_back({rounds[request->owner.user]++, request});
   std::stable_sort(turns.begin(), turns.end(), [&](const Turn& a, const Turn& b) {
     if (a.round != b.round) return a.round < b.round;
-    return classes_[which].waiting.before(request_of(a.id).owner, request_of(b.id).owner);
+    return classes_[which].waiting.before(a.request->owner, b.request->owner);
   });
-  std::vector<Id> taken;
+  Requests taken;
   for (const Turn& turn : turns) {
     if (taken.size() == most) break;
-    taken.push_back(turn.id);
+    taken.push_back(turn.request);
   }
   return taken;
 }

@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <ranges>
 #include <unordered_map>
 #include <vector>
 
@@ -60,8 +61,10 @@ class Scheduler {
   // end of its class's turn before its own end: what has to be read anew gets further each time.
   static constexpr double kTurnMicros = 200e3;
   // A request whose reader takes nothing for that long gives its place to anyone who waits: nobody holds
-  // places by not reading. Longer than a reader's own delays.
+  // places by not reading. Longer than a reader's own delays. Pauses add up, less kWorkCounts times what is
+  // between them: so it does not help to take a token now and then.
   static constexpr Micros kStalledMicros = 1'000'000;
+  static constexpr Micros kWorkCounts = 4;
   // What a step of a class may take, so that one who asks in between does not wait long, and who generates
   // beside a prompt gets its tokens in time.
   static constexpr std::array<Micros, kClasses> kStepMicros{100'000, 200'000, 800'000};
@@ -133,7 +136,10 @@ class Scheduler {
   size_t waiting_of_class(size_t which) const { return classes_[which].waiting.size(); }
   size_t running() const { return running_; }
   // Those of a class, in order of arrival.
-  const std::vector<Id>& running(size_t which) const { return classes_[which].running; }
+  auto running(size_t which) const {
+    return classes_[which].running |
+           std::views::transform([](const Request* request) { return request->id; });
+  }
   // Waiting requests of its class that start before it, an estimate.
   size_t position(Id id) const;
   // Microseconds until a waiting request had its first `work` microseconds of the device, an estimate by what
@@ -147,6 +153,7 @@ class Scheduler {
 
  private:
   struct Request {
+    Id id;
     size_t which;
     Owner owner;
     uint64_t arrival;
@@ -155,7 +162,9 @@ class Scheduler {
     bool in_turn = false;  // it started in its class's turn
     uint32_t pending = 0;
     bool paused = false;
-    Micros paused_since = 0;
+    Micros paused_since = 0;  // or that long before, by earlier pauses
+    Micros idle = 0;          // what the pauses came to when it was resumed last
+    Micros resumed = 0;
     uint64_t updated = 0;  // when, counted in updates
 
     bool ready() const { return running && pending > 0 && !paused; }
@@ -163,7 +172,7 @@ class Scheduler {
   };
   struct Class {
     FairQueue waiting;
-    std::vector<Id> running;  // in order of arrival
+    std::vector<Request*> running;  // in order of arrival; they are looked up for each slice
     uint32_t ready = 0, generating = 0;
   };
   // Whether it is the class's turn.
@@ -177,8 +186,9 @@ class Scheduler {
   // if it generates, of the rows if it reads. What it takes to generate without others is tried where it is
   // not known: then the step has its own rows.
   StepSize fair_size(size_t which, const RunCosts& costs, Micros now) const;
-  std::vector<Id> take_turns(size_t which, std::vector<Id> generating, uint32_t most) const;
-  void leave_running(Id id, Request& request);
+  using Requests = std::vector<const Request*>;
+  Requests take_turns(size_t which, Requests generating, uint32_t most) const;
+  void leave_running(Request& request);
   void no_longer_waits(const Request& request);
 
   std::array<Class, kClasses> classes_;

@@ -253,9 +253,13 @@ void ServedModel::release_followers(const Request& leader, bool ends) {
     }
     released.push_back(follower);
   }
-  // All first: one of them may follow another from here on.
-  for (Request* follower : released) stop_following(*follower);
+  // Of those whose leader ends the first one leads the others, which still follow until it is their turn.
+  // Else all first: one of them may follow another from here on.
   for (Request* follower : released) {
+    if (!ends) stop_following(*follower);
+  }
+  for (Request* follower : released) {
+    stop_following(*follower);
     const Prefix prefix = read_before(*follower);
     const uint32_t tokens = prefix.blocks * model::kPagePositions;
     const bool more = tokens > follower->sequence.cached();

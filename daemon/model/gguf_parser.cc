@@ -19,6 +19,7 @@ constexpr uint64_t kMaxEntries = 1 << 16;
 constexpr uint64_t kMaxTensors = 1 << 16;
 constexpr size_t kMaxKeyBytes = 65535;
 constexpr size_t kMaxTensorNameBytes = 64;
+constexpr uint64_t kMaxStrings = 1 << 26;  // of an array: each must be looked at to find the next key
 constexpr uint32_t kDefaultAlignment = 32;
 constexpr uint32_t kMinAlignment = 32;  // what the plugin ABI promises for weights
 constexpr uint32_t kMaxAlignment = 1 << 16;
@@ -167,6 +168,11 @@ Result<GgufType> GgufParser::read_type(std::string_view key) {
 
 Result<void> GgufParser::skip_values(std::string_view key, GgufType type, uint64_t count) {
   if (type == GgufType::kString) {
+    if (count > left() / sizeof(uint64_t))
+      return malformed("the value of key " + quoted(key) + " runs past the end of the file");
+    if (count > kMaxStrings) {
+      return malformed("key " + quoted(key) + " has " + std::to_string(count) + " strings");
+    }
     for (uint64_t i = 0; i < count; ++i) {
       if (!next_string()) {
         return malformed("string " + std::to_string(i) + " of key " + quoted(key) +

@@ -36,9 +36,17 @@ Result<std::optional<Token>> find_token(const GgufFile& file, const char* name) 
   return std::optional(static_cast<Token>(*id));
 }
 
+Error has_too_many(const GgufFile& file, size_t count, const char* of) {
+  return file.error(FACET_MALFORMED, "the vocabulary has " + std::to_string(count) + " " + of);
+}
+
 Result<void> read_tokens(const GgufFile& file, VocabularyParts& parts) {
   FACET_TRY(GgufStrings pieces, file.strings("tokenizer.ggml.tokens"));
   FACET_TRY(GgufIntegers kinds, file.integers("tokenizer.ggml.token_type"));
+  // Nothing takes memory for more; whether all have one length is for the vocabulary to say.
+  for (const size_t size : {pieces.size(), kinds.size()}) {
+    if (size > text::kMaxVocabulary) return has_too_many(file, size, "tokens");
+  }
   parts.pieces.reserve(pieces.size());
   for (std::string_view piece : pieces) parts.pieces.push_back(piece);
   parts.kinds.resize(kinds.size());
@@ -52,9 +60,7 @@ Result<void> read_tokens(const GgufFile& file, VocabularyParts& parts) {
 Result<void> read_merging(const GgufFile& file, VocabularyParts& parts) {
   if (parts.algorithm == Algorithm::kBpe) {
     FACET_TRY(GgufStrings merges, file.strings("tokenizer.ggml.merges"));
-    if (merges.size() > text::kMaxMerges) {
-      return file.error(FACET_MALFORMED, "the vocabulary has " + std::to_string(merges.size()) + " merges");
-    }
+    if (merges.size() > text::kMaxMerges) return has_too_many(file, merges.size(), "merges");
     parts.merges.reserve(merges.size());
     for (std::string_view merge : merges) parts.merges.push_back(merge);
     if (!file.entry("tokenizer.ggml.scores")) {
@@ -63,6 +69,7 @@ Result<void> read_merging(const GgufFile& file, VocabularyParts& parts) {
     }
   }
   FACET_TRY(GgufFloats scores, file.floats("tokenizer.ggml.scores"));
+  if (scores.size() > text::kMaxVocabulary) return has_too_many(file, scores.size(), "scores");
   parts.scores.resize(scores.size());
   for (size_t i = 0; i < scores.size(); ++i) parts.scores[i] = scores[i];
   return {};

@@ -1,6 +1,7 @@
 #include "sdk/protocol/framing.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 namespace facet::protocol {
@@ -65,7 +66,7 @@ void FrameReader::resize(size_t capacity) {
 std::span<std::byte> FrameReader::space() {
   if (begin_ == end_) {
     begin_ = end_ = 0;
-    if (capacity_ > kKeptCapacity) resize(kCapacity);
+    trim();
   } else if (begin_ > 0) {
     std::memmove(buffer_.get(), buffer_.get() + begin_, buffered());
     end_ -= begin_;
@@ -73,6 +74,12 @@ std::span<std::byte> FrameReader::space() {
   }
   if (end_ == capacity_) resize(2 * capacity_);
   return {buffer_.get() + end_, capacity_ - end_};
+}
+
+void FrameReader::trim() {
+  if (capacity_ > kKeptCapacity && buffered() <= capacity_ / 4) {
+    resize(std::max(kCapacity, std::bit_ceil(buffered())));
+  }
 }
 
 void FrameReader::filled(size_t bytes) {

@@ -48,6 +48,10 @@ class FrameReader {
   // cannot go on, and every later call says the same.
   Result<Frame> next();
 
+  // Gives back what a large frame took. Invalidates frames handed out before. For whoever may wait long for
+  // the next bytes.
+  void trim();
+
   // At least so many more bytes are needed before next() gives a frame; 0 if there is one (or an error).
   size_t missing() const;
 

@@ -88,7 +88,12 @@ class Client::Impl::Choice {
   bool open() const { return open_; }
   Completion& answer() { return answer_; }
 
-  void set_open(bool open) { open_ = open; }
+  // It may have so many tokens, 0: any number.
+  void begin(uint32_t max_tokens) {
+    open_ = true;
+    max_tokens_ = max_tokens;
+  }
+  void give_up() { open_ = false; }
   // From any thread while this lives. If it cannot be sent, then the next message says so.
   void cancel() {
     if (!cancelled_.exchange(true)) (void)connection_.send(protocol::Cancel{id_}).ok();
@@ -98,6 +103,8 @@ class Client::Impl::Choice {
     if (auto* token = std::get_if<protocol::Token>(&message)) {
       if (token->sequence != answer_.ids.size())
         return facet::Error{FACET_MALFORMED, "the daemon left out a token"};
+      if (max_tokens_ != 0 && answer_.ids.size() >= max_tokens_)
+        return facet::Error{FACET_MALFORMED, "the daemon sent more tokens than were asked for"};
       take(std::move(*token));
     } else if (auto* finish = std::get_if<protocol::Finish>(&message)) {
       take(std::move(*finish));
@@ -166,6 +173,7 @@ class Client::Impl::Choice {
   const OnToken& on_token_;
   std::atomic<bool> cancelled_ = false;
   bool open_ = false;
+  uint32_t max_tokens_ = 0;
   bool refused_ = false;  // by the callback, which is not called again
   uint32_t taken_ = 0;    // tokens since credit was last granted
   Completion answer_;
@@ -196,7 +204,7 @@ class Client::Impl::Generation {
     message.credit = window_;
     message.choices = static_cast<uint32_t>(choices_.size());
     FACET_CHECK(call_.send(message));
-    for (Choice& choice : choices_) choice.set_open(true);
+    for (Choice& choice : choices_) choice.begin(request.max_tokens);
     return {};
   }
 
@@ -209,7 +217,7 @@ class Client::Impl::Generation {
     for (size_t left = choices_.size(); left > 0;) {
       auto message = call_.next();
       if (!message.ok()) {
-        for (Choice& choice : choices_) choice.set_open(false);
+        for (Choice& choice : choices_) choice.give_up();
         return std::move(message).error();
       }
       Choice& choice = choices_[request_of(*message) - call_.id()];

@@ -174,6 +174,8 @@ void Connection::dispatch(protocol::ServerMessage message) {
 void Connection::lose(facet::Error why) {
   if (lost_) return;
   lost_ = std::move(why);
+  ::shutdown(socket_.get(),
+             SHUT_RDWR);  // a thread that writes is not to wait for a daemon that reads no more
   for (auto& [id, call] : calls_) call->wake_.notify_one();
 }
 

@@ -222,6 +222,28 @@ TEST_CASE("clients: bytes of a connection and of a user") {
   CHECK(comes_true([&] { return other.status().connections == 1; }));
 }
 
+TEST_CASE("clients: what an empty part of a chat takes in memory counts, too") {
+  Stage stage({"--connection-bytes", "100K"});
+  stage.engine.accept_and_greet();
+  Client client = stage.daemon.client();
+  auto chat = request(1, 20, 1);
+  chat.prompt = protocol::Chat{.messages = std::vector<protocol::Message>(1000), .tools = {}};
+  client.send(chat);
+  CHECK(client.receive_as<protocol::Failed>().message ==
+        "too many bytes outstanding on this connection (limit 102400)");
+}
+
+TEST_CASE("clients: many messages at once are all answered, in their order") {
+  Stage stage;
+  Client client = stage.daemon.client();
+  protocol::Bytes frames;
+  for (uint64_t id = 1; id <= 100; ++id) {
+    REQUIRE(protocol::encode(protocol::ClientMessage(protocol::ListModels{id}), frames).ok());
+  }
+  client.try_send_bytes(frames);
+  for (uint64_t id = 1; id <= 100; ++id) CHECK(client.receive_as<protocol::Models>().id == id);
+}
+
 TEST_CASE("clients: the status shows what the engine counts, and nothing of a lost one") {
   Stage stage;
   stage.engine.accept_and_greet();

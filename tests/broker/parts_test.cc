@@ -13,6 +13,7 @@
 #include "daemon/broker/peer.h"
 #include "daemon/broker/policy.h"
 #include "daemon/broker/requests.h"
+#include "daemon/broker/subordinate_uids.h"
 #include "daemon/broker/user_keys.h"
 #include "sdk/protocol/codec.h"
 #include "sdk/protocol/utf8.h"
@@ -225,6 +226,27 @@ TEST_CASE("back-off: doubles up to its most, and begins again after an engine th
   for (int i = 0; i < 20; ++i) (void)backoff.next(0);
   CHECK(backoff.next(0) == Backoff::kMost);
   CHECK(backoff.next(Backoff::kHeld) == Backoff::kFirst);
+}
+
+TEST_CASE("subordinate uids: are their owner's, as the file says now") {
+  char name[] = "/tmp/facet-subuid-XXXXXX";
+  close(mkstemp(name));
+  SubordinateUids uids(name);
+  CHECK(uids.owner_of(100000) == 100000);
+  std::ofstream(name) << "1000:100000:65536\nroot:165536:2\nnobody-of-that-name:200000:10\n"
+                         "\n1001:300000\n1001:x:10\n1001:4294967290:100\n:400000:1";
+  CHECK(uids.owner_of(99999) == 99999);
+  CHECK(uids.owner_of(100000) == 1000);
+  CHECK(uids.owner_of(165535) == 1000);
+  CHECK(uids.owner_of(165536) == 0);
+  CHECK(uids.owner_of(165538) == 165538);
+  CHECK(uids.owner_of(200005) == 200005);
+  CHECK(uids.owner_of(300000) == 300000);
+  CHECK(uids.owner_of(4294967295) == 1001);
+  CHECK(uids.owner_of(400000) == 400000);
+  CHECK(uids.owner_of(4) == 4);
+  std::filesystem::remove(name);
+  CHECK(uids.owner_of(100000) == 100000);
 }
 
 TEST_CASE("models: named, given and found ones; what is not there is named with what is") {

@@ -39,6 +39,7 @@ std::vector<double> serve(FairQueue& queue, const std::vector<Owner>& owners, in
     had[id] += 1000;
     queue.push(id, owners[id]);
     queue.stopped(owners[id]);
+    queue.ended();
   }
   return had;
 }
@@ -89,9 +90,9 @@ class Naive {
   void stopped(const Owner& owner) {
     if (!users_.contains(owner.user) || !users_[owner.user].apps.contains(owner.app)) return;
     if (app_of(owner).running == 0) return;
-    ++ended_;
     change(owner, 0, -1);
   }
+  void ended() { ++ended_; }
   void charge(const Owner& owner, double micros) {
     micros_ += micros;
     App& app = app_of(owner);
@@ -246,7 +247,8 @@ TEST_CASE("what runs counts as if it cost what requests cost on average, until i
   const Owner a{1, "a"}, b{2, "a"};
   queue.started(a);
   queue.charge(a, 1000);
-  queue.stopped(a);  // so a request costs 1,000
+  queue.stopped(a);
+  queue.ended();  // so a request costs 1,000
   queue.push(1, a);
   queue.push(2, b);
   CHECK(queue.lead(a, b) == 0);
@@ -261,6 +263,7 @@ TEST_CASE("what runs counts as if it cost what requests cost on average, until i
   queue.charge(b, 400);  // more than was expected
   CHECK(queue.front() == 1U);
   queue.stopped(b);
+  queue.ended();
   CHECK(queue.front() == 1U);
   queue.started(b);
   queue.started(a);
@@ -342,6 +345,7 @@ TEST_CASE("what says nothing of a request's cost is charged, and changes no esti
   queue.started(Owner{1, "app"});
   queue.charge(Owner{1, "app"}, 100);
   queue.stopped(Owner{1, "app"});
+  queue.ended();
   queue.push(1, Owner{1, "app"});
   queue.push(2, Owner{2, "app"});
   const double cost = queue.mean_cost();
@@ -500,6 +504,18 @@ TEST_CASE("idle users are bounded too, and the greatest debts are kept") {
   CHECK(queue.lead({1, "app"}, {0, "app"}) == 0);
 }
 
+TEST_CASE("accounts of equal work that were never active are told apart, and bounded") {
+  FairQueue queue;
+  for (int i = 0; i < 10000; ++i) queue.charge_besides({1, "x" + std::to_string(i)}, 5);
+  CHECK(queue.accounts() <= FairQueue::kIdleApps + 1);
+  FairQueue other;
+  other.charge_besides({1, "a"}, 5);
+  other.charge_besides({2, "a"}, 5);
+  other.push(1, {2, "a"});
+  other.charge({2, "a"}, 1e9);
+  CHECK(other.lead({2, "a"}, {3, "a"}) == 0);  // the only one who is active sets the floor
+}
+
 TEST_CASE("random operations: the same as a plain model") {
   std::mt19937 random(1);
   const double weights[] = {0.001, 0.3, 1, 7, 1000};
@@ -542,6 +558,10 @@ TEST_CASE("random operations: the same as a plain model") {
           if (known) running.pop_back();
           queue.stopped(ends);
           naive.stopped(ends);
+          if (random() % 2 == 0) {
+            queue.ended();
+            naive.ended();
+          }
           break;
         }
         default: {

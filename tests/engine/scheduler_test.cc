@@ -325,6 +325,30 @@ TEST_CASE("who is evicted while it is paused waits for no place before it is res
   CHECK(scheduler.next_waiting(kStandard) == 2);
 }
 
+TEST_CASE(
+    "a reader that takes a token now and then gives its place up, one that takes them half of the time keeps "
+    "it") {
+  Scheduler scheduler;
+  run(scheduler, 1, kStandard, owner(1), 1);
+  scheduler.add(2, kStandard, owner(1));
+  facet::Micros now = 0;
+  // It is paused so long, then generates so long, unless its place is taken.
+  const auto gives_way = [&](facet::Micros paused, facet::Micros works) {
+    scheduler.update(1, 1, true, now);
+    now += paused;
+    const auto taken = scheduler.admit(now, [](uint64_t, const auto& gone) { return !gone.empty(); });
+    scheduler.update(1, 1, false, now);
+    now += works;
+    return taken.has_value();
+  };
+  for (int i = 0; i < 20; ++i) CHECK_FALSE(gives_way(500'000, 500'000));
+  CHECK_FALSE(gives_way(950'000, 50'000));
+  CHECK(gives_way(950'000, 50'000));
+  now += 1'000'000;
+  CHECK_FALSE(gives_way(950'000, 50'000));
+  CHECK(gives_way(1'000'000, 0));
+}
+
 TEST_CASE("what is not known is no trouble") {
   Scheduler scheduler;
   scheduler.remove(7);

@@ -275,6 +275,22 @@ TEST_CASE("a vocabulary of another kind or with wrong parts is refused by name")
           "'tokenizer.ggml.unknown_token_id'");
 }
 
+TEST_CASE("a vocabulary takes no memory for more tokens than there may be") {
+  GgufBytes file;
+  const Written full;
+  file.string("tokenizer.ggml.model", full.algorithm);
+  file.strings("tokenizer.ggml.tokens", full.pieces);
+  file.numbers("tokenizer.ggml.scores", GgufType::kFloat32, full.scores);
+  file.numbers("tokenizer.ggml.token_type", GgufType::kUint8, std::vector<uint8_t>((1 << 24) + 1, 1));
+  const std::string bytes = file.str();
+  const auto opened = GgufFile::parse(as_bytes(bytes), "test.gguf");
+  REQUIRE(opened.ok());
+  const auto vocabulary = model::read_vocabulary(*opened);
+  REQUIRE(!vocabulary.ok());
+  CHECK(vocabulary.error().code == FACET_MALFORMED);
+  CHECK(vocabulary.error().message.find("the vocabulary has 16777217 tokens") != std::string::npos);
+}
+
 TEST_CASE("a missing key of the vocabulary is named") {
   for (const char* missing : {"tokenizer.ggml.model", "tokenizer.ggml.tokens", "tokenizer.ggml.scores",
                               "tokenizer.ggml.token_type"}) {

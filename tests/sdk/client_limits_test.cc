@@ -4,7 +4,9 @@
 
 #include <chrono>
 #include <cstdint>
+#include <future>
 #include <string>
+#include <thread>
 
 #include "tests/sdk/fake_daemon.h"
 
@@ -136,6 +138,40 @@ TEST_CASE("client: an answer that ends twice does not stand for another") {
   });
   Client client = connected(daemon);
   CHECK(client.generate_choices({.prompt = "x"}, 2).error().code == FACET_MALFORMED);
+}
+
+TEST_CASE("client: a daemon that sends more tokens than were asked for is not listened to") {
+  FakeDaemon daemon([](Peer& peer) {
+    peer.greet();
+    for (const uint32_t sent : {3u, 4u}) {
+      auto request = peer.next_of<protocol::Generate>();
+      if (!request) return;
+      peer.send_tokens(request->id, 0, sent);
+      peer.send_finish(request->id, sent);
+    }
+    (void)peer.next_of<protocol::Cancel>();
+  });
+  Client client = connected(daemon);
+  CHECK(client.generate({.prompt = "x", .max_tokens = 3})->text == "0 1 2 ");
+  CHECK(client.generate({.prompt = "x", .max_tokens = 3}).error().code == FACET_MALFORMED);
+}
+
+TEST_CASE("client: who writes to a daemon that reads no more learns when the connection is given up") {
+  std::promise<void> over;
+  FakeDaemon daemon([&](Peer& peer) {
+    peer.greet();
+    auto request = peer.next_of<protocol::Generate>();
+    if (!request) return;
+    std::this_thread::sleep_for(100ms);  // the other thread's request fills the socket meanwhile
+    peer.send(protocol::Failed{0, FACET_INTERNAL, "that was all"});
+    over.get_future().wait();
+  });
+  Client client = connected(daemon);
+  std::thread first([&] { CHECK_FALSE(client.generate({.prompt = "x"}).ok()); });
+  std::this_thread::sleep_for(20ms);
+  CHECK_FALSE(client.generate({.prompt = std::string(3 << 20, 'a')}).ok());
+  first.join();
+  over.set_value();
 }
 
 TEST_CASE("client: a daemon that gives one answer is not asked for several") {

@@ -114,3 +114,31 @@ TEST_CASE("framing: the buffer grows with what came, not with what was announced
   CHECK(reader.next()->size() == kMaxMessageBytes);
   CHECK(reader.space().size() <= 64 << 10);  // given back
 }
+
+TEST_CASE("framing: trimmed after a large frame it keeps what has come and no room for more") {
+  const auto fill = [](FrameReader& reader, const Bytes& bytes) {
+    for (size_t done = 0; done < bytes.size();) {
+      const auto space = reader.space();
+      const size_t n = std::min(space.size(), bytes.size() - done);
+      std::memcpy(space.data(), bytes.data() + done, n);
+      reader.filled(n);
+      done += n;
+    }
+  };
+  Bytes large = head({0, (1 << 20) / 8});
+  large.resize(large.size() + (1 << 20));
+  Bytes next = head({0, 2500});
+  next.resize(next.size() + 8 * 2500, std::byte{7});
+  FrameReader reader;
+  Bytes both = large;
+  both.insert(both.end(), next.begin(), next.end() - 8);
+  fill(reader, both);
+  CHECK(reader.next()->size() == large.size());
+  CHECK(reader.next()->empty());
+  reader.trim();
+  CHECK(reader.buffered() == next.size() - 8);
+  CHECK(reader.space().size() + reader.buffered() <= 64 << 10);
+  fill(reader, Bytes(8, std::byte{7}));
+  const auto frame = reader.next();
+  CHECK(std::equal(frame->begin(), frame->end(), next.begin(), next.end()));
+}
