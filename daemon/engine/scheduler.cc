@@ -55,6 +55,7 @@ void Scheduler::evict(Id id, size_t whose) {
   Request& request = requests_.at(id);
   const bool paused = request.paused;
   leave_running(request);
+  request.lost += whose < request.which;
   ++waiting_[request.owner.user];
   if (paused) return;
   request.gave_way += whose == request.which || request.in_turn;
@@ -122,7 +123,7 @@ std::optional<Scheduler::Id> Scheduler::victim(Id waiting, const std::vector<Id>
   for (size_t which = kClasses; which-- > most_urgent;) {
     const Class& its = classes_[which];
     const auto gives_way = [&](const Request& other) {
-      if (which != request.which) return !keeps_turn(other);
+      if (which != request.which) return !keeps_turn(other) && other.lost < kMostLost;
       return its.waiting.lead(other.owner, request.owner) >= std::ldexp(kLeadToEvict, other.gave_way);
     };
     const Request* furthest = nullptr;
@@ -154,6 +155,7 @@ void Scheduler::update(Id id, uint32_t pending, bool paused, Micros now) {
   Class& its = classes_[request.which];
   its.ready -= request.ready();
   its.generating -= request.generating();
+  if (pending > 0 && pending < request.pending) request.lost = 0;
   request.pending = pending;
   // Who waits for its reader is not active: it gets no share that it could not use.
   if (paused && !request.paused) its.waiting.stopped(request.owner);

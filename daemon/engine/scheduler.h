@@ -65,6 +65,9 @@ class Scheduler {
   // between them: so it does not help to take a token now and then.
   static constexpr Micros kStalledMicros = 1'000'000;
   static constexpr Micros kWorkCounts = 4;
+  // Times in a row that a request loses its place to more urgent ones, before it has done a step. Then it keeps
+  // it for one: who starts and cancels urgent requests all the time cannot keep it from coming on.
+  static constexpr int kMostLost = 3;
   // What a step of a class may take, so that one who asks in between does not wait long, and who generates
   // beside a prompt gets its tokens in time.
   static constexpr std::array<Micros, kClasses> kStepMicros{100'000, 200'000, 800'000};
@@ -158,6 +161,7 @@ class Scheduler {
     Owner owner;
     uint64_t arrival;
     int gave_way = 0;  // how often to its equals, while it had something to do
+    int lost = 0;      // its place to more urgent ones, since it had a step
     bool running = false;
     bool in_turn = false;  // it started in its class's turn
     uint32_t pending = 0;

@@ -349,6 +349,25 @@ TEST_CASE(
   CHECK(gives_way(1'000'000, 0));
 }
 
+TEST_CASE("a request that loses its place to urgent ones again and again keeps it for a step") {
+  Scheduler scheduler;
+  scheduler.add(1, kBackground, owner(1));
+  scheduler.add(2, kUrgent, owner(2));
+  for (int i = 0; i < Scheduler::kMostLost; ++i) {
+    scheduler.start(1);
+    scheduler.update(1, 100, false, 0);
+    REQUIRE(scheduler.victim(2, {}) == 1);
+    scheduler.evict(1, kUrgent);
+  }
+  scheduler.start(1);
+  scheduler.update(1, 100, false, 0);
+  CHECK_FALSE(scheduler.victim(2, {}).has_value());
+  scheduler.update(1, 100, false, 0);  // its reader says something
+  CHECK_FALSE(scheduler.victim(2, {}).has_value());
+  scheduler.update(1, 36, false, 0);
+  CHECK(scheduler.victim(2, {}) == 1);
+}
+
 TEST_CASE("what is not known is no trouble") {
   Scheduler scheduler;
   scheduler.remove(7);
