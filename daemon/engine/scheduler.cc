@@ -284,6 +284,12 @@ void Scheduler::charge(size_t which, const Owner& owner, double micros) {
   turns_.ran(which, micros, has_work);
 }
 
+std::vector<Scheduler::Id> Scheduler::running(size_t which) const {
+  std::vector<Id> ids;
+  for (const Request* request : classes_[which].running) ids.push_back(request->id);
+  return ids;
+}
+
 size_t Scheduler::position(Id id) const {
   auto found = requests_.find(id);
   if (found == requests_.end() || found->second.running) return 0;

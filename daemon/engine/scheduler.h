@@ -20,7 +20,6 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
-#include <ranges>
 #include <unordered_map>
 #include <vector>
 
@@ -139,10 +138,7 @@ class Scheduler {
   size_t waiting_of_class(size_t which) const { return classes_[which].waiting.size(); }
   size_t running() const { return running_; }
   // Those of a class, in order of arrival.
-  auto running(size_t which) const {
-    return classes_[which].running |
-           std::views::transform([](const Request* request) { return request->id; });
-  }
+  std::vector<Id> running(size_t which) const;
   // Waiting requests of its class that start before it, an estimate.
   size_t position(Id id) const;
   // Microseconds until a waiting request had its first `work` microseconds of the device, an estimate by what
