@@ -17,8 +17,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kSuffix = ".gguf";
-// What the disk says is looked at that often at most, and the folder at once when it has changed: whoever asks
-// without pause does not keep facetd at it.
+// What the disk says is looked at that often at most, and the folder at once when it has changed: whoever
+// asks without pause does not keep facetd at it.
 constexpr Micros kLookAgain = 1'000'000;
 // Two changes so near to each other may have one time.
 constexpr Micros kCoarse = 20'000;

@@ -2,8 +2,8 @@
 // its file's size is what the engine last said.
 //
 // A model comes from `[model.NAME] path = ...`, from `--model PATH`, or lies as NAME.gguf in the models
-// folder, which is read again when someone asks and it has changed. Of two with one name, the first of these wins. A model
-// split over NAME-00001-of-00003.gguf and so on is offered once, as NAME, by its first part.
+// folder, which is read again when someone asks and it has changed. Of two with one name, the first of these
+// wins. A model split over NAME-00001-of-00003.gguf and so on is offered once, as NAME, by its first part.
 #pragma once
 
 #include <time.h>

@@ -64,8 +64,8 @@ class Scheduler {
   // between them: so it does not help to take a token now and then.
   static constexpr Micros kStalledMicros = 1'000'000;
   static constexpr Micros kWorkCounts = 4;
-  // Times in a row that a request loses its place to more urgent ones, before it has done a step. Then it keeps
-  // it for one: who starts and cancels urgent requests all the time cannot keep it from coming on.
+  // Times in a row that a request loses its place to more urgent ones, before it has done a step. Then it
+  // keeps it for one: who starts and cancels urgent requests all the time cannot keep it from coming on.
   static constexpr int kMostLost = 3;
   // What a step of a class may take, so that one who asks in between does not wait long, and who generates
   // beside a prompt gets its tokens in time.

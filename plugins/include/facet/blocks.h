@@ -1,8 +1,8 @@
 /* The block formats of facet_type, and one plain decoder of each.
  *
  * Words
- *   block        the unit of a format: a fixed number of elements of one row in a fixed number of bytes. A row
- *                is a whole number of blocks, one after the other.
+ *   block        the unit of a format: a fixed number of elements of one row in a fixed number of bytes. A
+ *                row is a whole number of blocks, one after the other.
  *   scale        d, mostly float16: what the small integers of a block are multiplied with. A minimum (m,
  *                dmin) is added or subtracted afterwards.
  *   super-block  the 256 elements of the K formats and of IQ4_XS: sub-blocks of 16 or 32 with scales of a few
