@@ -1,16 +1,13 @@
 #include "daemon/broker/config.h"
 
-#include <grp.h>
 #include <pwd.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <cstdlib>
 #include <filesystem>
-#include <limits>
-#include <optional>
 
 #include "daemon/broker/sandbox.h"
+#include "daemon/broker/user_ids.h"
 #include "daemon/link/messages.h"
 #include "sdk/protocol/limits.h"
 
@@ -64,27 +61,6 @@ settings::Table grant_table(const char* section, Grant& grant) {
   table.push_back({section, "weight", "NUMBER", "of a user's share beside the others of a class",
                    settings::Decimal{&grant.weight, link::kLeastWeight, link::kMostWeight}, Place::kFile});
   return table;
-}
-
-// Nothing if `key` is no number. The greatest is no user and no group.
-std::optional<uint32_t> id_of(const std::string& key) {
-  uint32_t id = 0;
-  const char* end = key.data() + key.size();
-  auto [rest, wrong] = std::from_chars(key.data(), end, id);
-  if (wrong != std::errc() || rest != end || id == std::numeric_limits<uint32_t>::max()) return {};
-  return id;
-}
-
-Result<uid_t> user_of(const std::string& key) {
-  if (const auto id = id_of(key)) return *id;
-  if (const passwd* user = ::getpwnam(key.c_str())) return user->pw_uid;
-  return Error{FACET_NOT_FOUND, "there is no user '" + key + "'"};
-}
-
-Result<gid_t> group_of(const std::string& key) {
-  if (const auto id = id_of(key)) return *id;
-  if (const group* found = ::getgrnam(key.c_str())) return found->gr_gid;
-  return Error{FACET_NOT_FOUND, "there is no group '" + key + "'"};
 }
 
 Error named_twice(const char* what, uint32_t id) {

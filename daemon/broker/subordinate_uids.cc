@@ -1,29 +1,15 @@
 #include "daemon/broker/subordinate_uids.h"
 
-#include <pwd.h>
 #include <sys/stat.h>
 
-#include <charconv>
 #include <fstream>
-#include <optional>
+
+#include "daemon/broker/user_ids.h"
 
 namespace facet::broker {
 namespace {
 
 constexpr std::streamsize kMostBytes = 1 << 20;
-
-std::optional<uint32_t> number_of(std::string_view text) {
-  uint32_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return number;
-}
-
-std::optional<uid_t> user_of(std::string_view name) {
-  if (const auto uid = number_of(name)) return *uid;
-  const passwd* user = ::getpwnam(std::string(name).c_str());
-  return user == nullptr ? std::nullopt : std::optional(user->pw_uid);
-}
 
 }  // namespace
 
@@ -59,9 +45,10 @@ void SubordinateUids::add(std::string_view line) {
   const size_t first = line.find(':');
   const size_t second = first == line.npos ? line.npos : line.find(':', first + 1);
   if (second == line.npos) return;
-  const auto begin = number_of(line.substr(first + 1, second - first - 1));
-  const auto count = number_of(line.substr(second + 1));
-  const auto owner = begin && count ? user_of(line.substr(0, first)) : std::nullopt;
+  const auto begin = id_of(std::string(line.substr(first + 1, second - first - 1)));
+  const auto count = id_of(std::string(line.substr(second + 1)));
+  if (!begin || !count) return;
+  const auto owner = user_of(std::string(line.substr(0, first)));
   if (owner) ranges_.push_back({*begin, uint64_t{*begin} + *count, *owner});
 }
 
